@@ -1,0 +1,87 @@
+"""Physics-informed machine learning in JAX: write down what must hold, train a network until it does.
+
+The whole public API stands here. A name is imported when it is first used, so that `import sciml` is fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sciml.conditions import Condition as Condition
+    from sciml.conditions import Data as Data
+    from sciml.conditions import Dirichlet as Dirichlet
+    from sciml.conditions import Initial as Initial
+    from sciml.conditions import Integral as Integral
+    from sciml.conditions import Neumann as Neumann
+    from sciml.conditions import Periodic as Periodic
+    from sciml.conditions import Robin as Robin
+    from sciml.conditions import Term as Term
+    from sciml.domain import Box as Box
+    from sciml.errors import ConfigError as ConfigError
+    from sciml.errors import Outcome as Outcome
+    from sciml.errors import ProblemError as ProblemError
+    from sciml.errors import RunError as RunError
+    from sciml.errors import ScimlError as ScimlError
+    from sciml.nets.mlp import MLP as MLP
+    from sciml.problem import Problem as Problem
+    from sciml.reference import Reference as Reference
+    from sciml.runs.load import load as load
+    from sciml.settings import LBFGS as LBFGS
+    from sciml.settings import Adam as Adam
+    from sciml.settings import Broyden as Broyden
+    from sciml.settings import LineSearch as LineSearch
+    from sciml.settings import Network as Network
+    from sciml.settings import Noise as Noise
+    from sciml.settings import Plateau as Plateau
+    from sciml.settings import Points as Points
+    from sciml.solution import Solution as Solution
+    from sciml.solve import Experiment as Experiment
+    from sciml.solve import prepare as prepare
+    from sciml.solve import solve as solve
+    from sciml.unknown import Unknown as Unknown
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "sciml.conditions": ("Condition", "Data", "Dirichlet", "Initial", "Integral", "Neumann", "Periodic", "Robin", "Term"),
+    "sciml.domain": ("Box",),
+    "sciml.errors": ("ConfigError", "Outcome", "ProblemError", "RunError", "ScimlError"),
+    "sciml.nets.mlp": ("MLP",),
+    "sciml.problem": ("Problem",),
+    "sciml.reference": ("Reference",),
+    "sciml.runs.load": ("load",),
+    "sciml.settings": ("LBFGS", "Adam", "Broyden", "LineSearch", "Network", "Noise", "Plateau", "Points"),
+    "sciml.solution": ("Solution",),
+    "sciml.solve": ("Experiment", "prepare", "solve"),
+    "sciml.unknown": ("Unknown",),
+}
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sciml' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOME, "__version__"])
+
+
+class _Package(ModuleType):
+    """Keeps the function `sciml.solve` in its place when the import system would put the module of that name there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOME.get(name) == value.__name__:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

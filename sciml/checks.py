@@ -1,0 +1,157 @@
+"""What can be found wrong with a problem before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.conditions import Condition, Data, Dirichlet, Initial, Periodic, Robin
+from sciml.domain import TIME, Box
+from sciml.errors import ProblemError
+from sciml.objective import Objective
+from sciml.problem import Problem
+from sciml.sampling import shifted, sobol_integers
+from sciml.settings import Broyden, Phase
+
+_KNOWN = (Initial, Dirichlet, Robin, Periodic)
+_TOLERANCE = 1e-8
+
+
+def check_conditions(problem: Problem) -> None:
+    """Raises `ProblemError` if a field lacks an initial or boundary condition that the equation's order calls for.
+
+    Problems with data or with conditions of the user's own are taken as they are.
+    """
+    conditions = list(problem.conditions())
+    if any(not isinstance(condition, _KNOWN) for condition in conditions):
+        return
+    mistakes = [text for name in problem.field_names for axis in range(problem.domain.dimension) if (text := _missing(problem, conditions, name, axis))]
+    if mistakes:
+        raise ProblemError(mistakes, f"conditions of {problem.name}")
+
+
+def _missing(problem: Problem, conditions: Sequence[Condition], name: str, axis: int) -> str | None:
+    coordinate = problem.domain.coordinates[axis]
+    order = max((need.index.count(axis) for need in problem.needs if need.field == name), default=0)
+    if coordinate == TIME:
+        given = {len(each.index) for condition in conditions if isinstance(condition, Initial) for each in condition.derivatives(problem) if each.field == name}
+        lacking = [derivative for derivative in range(min(order, 2)) if derivative not in given]
+        if not lacking:
+            return None
+        of = f"{name}_{TIME}" if lacking[0] else name
+        return f"'{of}' at {TIME}={problem.domain.lower[axis]:g} is not given, but the equation has {name}_{TIME * order}; add sciml.Initial(value, of='{of}')"
+    faces = [face.side for condition in conditions if not isinstance(condition, Initial) for face in _faces(problem, condition, name) if face.axis == axis]
+    if order >= 2 and set(faces) != {-1, 1}:
+        side = "" if not faces else "+" if -1 in faces else "-"
+        return f"'{name}' has no condition on the boundary '{coordinate}{side}', but the equation has {name}_{coordinate * order}; add for example sciml.Dirichlet(0.0, on='{coordinate}{side}')"
+    if order == 1 and not faces:
+        return f"'{name}' has no condition on the boundary '{coordinate}', but the equation has {name}_{coordinate}; add for example sciml.Dirichlet(0.0, on='{coordinate}-')"
+    return None
+
+
+def _faces(problem: Problem, condition: Condition, name: str) -> tuple:
+    of = getattr(condition, "of", None)
+    if of is not None and problem.derivative(of).field != name:
+        return ()
+    return problem.domain.faces(condition.on)  # type: ignore[attr-defined]
+
+
+def check_hard_conditions(problem: Problem, hard: Sequence[Condition], objective: Objective) -> None:
+    """Raises `ProblemError` if the ansatz violates one of the hard conditions: it then contradicts another one.
+
+    Every hard condition's own residual is measured on the model, on points of its face that include the corners.
+    """
+    from sciml.derivatives import closure
+
+    mistakes = []
+    for condition in hard:
+        for term in condition.terms(problem):
+            cube = jnp.concatenate([_corners(term.dimension, objective.dtype), shifted(sobol_integers(64, term.dimension), jax.random.key(0), objective.dtype)])
+            points = term.place(cube)
+            indices = closure(tuple(need.index for need in term.needs))
+            frame = objective.model.frame(points.reshape(-1, points.shape[-1]), indices)
+            jet = objective.model.jet(objective.network(objective.start), frame, indices)
+            values = {
+                need: jnp.broadcast_to(jet.get(need.index, jnp.zeros((len(problem.field_names), 1))), (len(problem.field_names), points.shape[0] * points.shape[1]))[
+                    problem.field_names.index(need.field)
+                ].reshape(points.shape[:2])
+                for need in term.needs
+            }
+            residual = np.abs(np.asarray(term.residual(values, points, term.known(points), {})[0]))
+            size = 1.0 + max(float(jnp.max(jnp.abs(value))) for value in values.values())
+            worst = int(residual.argmax())
+            tolerance = _TOLERANCE if objective.dtype == jnp.float64 else 1e-3
+            if not residual[worst] <= tolerance * size:
+                mistakes.append(_contradiction(problem, hard, condition, term.name, np.asarray(points[0, worst]), float(residual[worst])))
+    if mistakes:
+        raise ProblemError(mistakes, f"conditions of {problem.name}")
+
+
+def _contradiction(problem: Problem, hard: Sequence[Condition], condition: Condition, name: str, point: np.ndarray, amount: float) -> str:
+    others = [_label(other) for other in hard if other is not condition and _touches(problem, other, point)]
+    against = f" contradicts {', '.join(others)}" if others else " cannot be met by the ansatz"
+    return (
+        f"the hard condition {_label(condition)} ({name}){against}: at {where(problem.domain, point)} it is violated by {amount:.3g}; "
+        "correct the values, or make one of them a loss term with hard=False"
+    )
+
+
+def _label(condition: Condition) -> str:
+    place = getattr(condition, "on", None)
+    return type(condition).__name__ + (f" on '{place}'" if place else "")
+
+
+def _touches(problem: Problem, condition: Condition, point: np.ndarray) -> bool:
+    faces = [problem.domain.face(TIME, -1)] if isinstance(condition, Initial) else problem.domain.faces(condition.on)  # type: ignore[attr-defined]
+    return any(abs(point[face.axis] - face.value) < 1e-6 * (1 + abs(face.value)) for face in faces)
+
+
+def _corners(dimension: int, dtype) -> Array:
+    grid = np.stack(np.meshgrid(*[[0.0, 1.0]] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension) if dimension else np.zeros((1, 0))
+    return jnp.asarray(grid, dtype)
+
+
+def check_start(objective: Objective, theta: Array) -> None:
+    """Raises `ProblemError` if a residual is not finite at the initial parameters, saying which and where."""
+    points = jax.jit(objective.draw)(jax.random.fold_in(objective.key, 1 << 22))
+    for number, term in enumerate(objective.terms):
+        blocks = objective.prepare_term(number, points[number])
+        residuals = np.asarray(jax.jit(lambda theta, blocks, number=number: objective.residuals(theta, number, blocks))(theta, blocks))
+        bad = ~np.isfinite(residuals)
+        if bad.any():
+            component, place = np.argwhere(bad)[0]
+            at = where(objective.problem.domain, np.asarray(points[number][0, place]))
+            raise ProblemError(
+                f"{term.components[component]} of {objective.problem.name} is not finite at the start ({residuals[component, place]} at {at}, and at "
+                f"{bad.any(axis=0).sum()} of {bad.shape[1]} points); look for a division by zero, a root or a logarithm of the untrained field"
+            )
+
+
+def check_memory(phases: Sequence[Phase], parameters: int, bytes_each: int) -> None:
+    """Raises `ProblemError` if a dense inverse Hessian does not fit into half of the machine's memory."""
+    if not any(isinstance(phase, Broyden) for phase in phases):
+        return
+    needed, available = 3 * parameters**2 * bytes_each, memory_bytes()
+    if needed > available / 2:
+        raise ProblemError(
+            f"a 'broyden' phase holds a dense matrix of {parameters} x {parameters} numbers: {needed / 2**30:.1f} GiB needed, {available / 2**30:.1f} GiB in this "
+            "machine; use kind = \"lbfgs\", or a smaller network (network.width, network.depth)"
+        )
+
+
+def memory_bytes() -> int:
+    """Physical memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def where(domain: Box, point: np.ndarray) -> str:
+    """A point as text, `(t=0, x=-1)`."""
+    return "(" + ", ".join(f"{name}={value:.4g}" for name, value in zip(domain.coordinates, point.tolist(), strict=True)) + ")"
+
+
+__all__ = ["Data", "check_conditions", "check_hard_conditions", "check_memory", "check_start"]

@@ -1,0 +1,264 @@
+"""The command line. It parses, calls and prints; JAX is imported only by the commands that compute."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from sciml import __version__
+from sciml.errors import ConfigError, Outcome, RunError, ScimlError
+from sciml.runs import catalog
+
+if TYPE_CHECKING:
+    from sciml.runs.config import Config
+    from sciml.runs.result import Result
+
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Commands whose deliberate errors end in one message and their exit code, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ScimlError as error:
+            _stderr().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="sciml",
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Physics-informed machine learning: from an equation to a verified solution.",
+    epilog="Exit codes: 0 ok, 1 the run failed or stopped early, 2 a mistake in what was typed, 130 Ctrl-C, 143 SIGTERM.",
+)
+new = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Begin something new from a template.")
+app.add_typer(new, name="new")
+
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, for example network.width=30; may be repeated.")
+]
+Problems = Annotated[Path | None, typer.Option("--problems", metavar="DIR", help="Look for problems and configs here first.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print result.json instead of a summary.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sciml {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem or config that `sciml list` shows, or a config file.")],
+    overrides: Overrides = [],
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the run directory.")] = Path("runs"),
+    device: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float64 or float32.")] = None,
+    problems: Problems = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train, compare with the reference, write a run directory.
+
+    A second run of the same config resumes the first where it is unfinished, and reports it where it is complete.
+    """
+    from sciml.runs.config import load_config
+
+    options = {"seed": seed, "execution.device": device, "execution.threads": threads, "precision": precision}
+    typed = [f"{key}={value}" for key, value in options.items() if value is not None]
+    config = load_config(name, [*overrides, *typed], problems)
+
+    from sciml.runs import execute
+    from sciml.runs.progress import progress
+
+    with progress(_stderr(), quiet=quiet) as listener:
+        result = execute.run(config, out, listener=listener, problems=problems)
+    _finish(result, as_json)
+
+
+@app.command()
+def resume(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was stopped or killed."""
+    _require_run(directory)
+    from sciml.runs import execute
+    from sciml.runs.progress import progress
+
+    with progress(_stderr(), quiet=quiet) as listener:
+        result = execute.resume(directory, listener=listener)
+    _finish(result, as_json)
+
+
+@app.command()
+def predict(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    at: Annotated[Path, typer.Option(metavar="POINTS.csv", help="Points: a header with the coordinates' names, then one point per line.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Where to write; without it, to the terminal.")] = None,
+) -> None:
+    """Evaluate the solution of a run at the points of a CSV file."""
+    _require_run(directory)
+    if out is not None and out.exists() and out.samefile(at):
+        raise ConfigError(f"--out {out} would overwrite the points; name another file")
+    from sciml.runs.load import load
+    from sciml.runs.points import count_outside, format_fields, read_points
+
+    solution = load(directory)
+    box = solution.problem.domain
+    points = read_points(at, box.coordinates)
+    values = solution(**points)
+    text = format_fields(points, values if isinstance(values, dict) else {solution.problem.field_names[0]: values})
+    if outside := count_outside(points, box.intervals):
+        _stderr().print(f"{outside} of the points are outside {box}: extrapolated", highlight=False)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(out, text)
+
+
+@app.command("list")
+def list_(problems: Problems = None) -> None:
+    """Show the problems and configs that can be run by name."""
+    console = Console()
+    for title, entries in (("problem", catalog.list_problems(problems)), ("config", catalog.list_configs(problems))):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(title, no_wrap=True)
+        table.add_column("")
+        for entry in entries:
+            table.add_row(entry.name, _plain(entry.summary))
+        if entries:
+            console.print(table)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem, a config or a config file.")],
+    overrides: Overrides = [],
+    problems: Problems = None,
+) -> None:
+    """Find what can be found wrong without training."""
+    from sciml.runs.config import load_config
+
+    config = load_config(name, overrides, problems)
+    _configure(config)
+
+    from sciml.runs.checks import check as find
+
+    findings = find(catalog.load_problem(config.problem, config.parameters, problems), config)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in findings:
+        table.add_row("[green]ok[/green]" if finding.ok else "[red]wrong[/red]", finding.name, _plain(finding.text))
+    Console().print(table)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(ConfigError.exit_code)
+
+
+@new.command("problem")
+def new_problem(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and underscores.")],
+    problems: Annotated[Path, typer.Option("--problems", metavar="DIR", help="Where to write it.")] = Path("problems"),
+) -> None:
+    """Write DIR/NAME.py from the template, ready to be edited and run."""
+    if not re.fullmatch(catalog.NAME, name):
+        raise ConfigError(f"'{name}' is not a name (a lower-case letter, then letters, digits or _, at most 64); for example my_problem")
+    path = problems / f"{name}.py"
+    text = catalog.new_problem_text(name)
+    try:
+        problems.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists and stays as it is; choose another name") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+    typer.echo(f"{path} written; edit it, then type: sciml check {name} --problems {problems}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a config, for editors."""
+    from sciml.runs.config import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def main() -> None:
+    """Entry point of the command `sciml`."""
+    app(prog_name="sciml")
+
+
+def _finish(result: Result, as_json: bool) -> None:
+    from sciml.runs.summary import summary
+
+    if as_json:
+        typer.echo(json.dumps({"directory": str(result.directory), **result.result}, indent=2))
+    else:
+        typer.echo(summary(result.directory, result.result))
+    if result.outcome != Outcome.OK:
+        raise typer.Exit(RunError.exit_code)
+
+
+def _configure(config: Config) -> None:
+    from sciml import device
+
+    device.configure(config.precision, config.execution.device, config.execution.threads, config.execution.devices)
+
+
+def _require_run(directory: Path) -> None:
+    if not directory.is_dir():
+        raise ConfigError(f"{directory} is not a directory; give a run directory, for example runs/fisher_kpp-3f9a1c2e")
+    if not (directory / "config.toml").is_file():
+        raise ConfigError(f"{directory} is not a run directory (it has no config.toml); give one, for example runs/fisher_kpp-3f9a1c2e")
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _stderr() -> Console:
+    return Console(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

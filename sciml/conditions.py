@@ -1,0 +1,359 @@
+"""What must hold besides the equation: initial and boundary conditions, data, integral constraints; each becomes a Term."""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.derivatives import MultiIndex
+from sciml.domain import TIME, Box, Face
+from sciml.errors import ProblemError, suggest
+from sciml.problem import Derivative, Problem, Values, call_by_name, per_point
+
+Value = Callable[..., Any] | float
+Known = tuple[Array, ...]
+Residual = Callable[[Values, Array, Known, Mapping[str, Array]], tuple[Array, ...]]
+
+
+class Term(NamedTuple):
+    """One part of the loss: mean squares of residuals at points of one kind.
+
+    A residual looks at a stencil of `s` points for each sample (one for most terms, two for a periodic pair, one per node for a
+    quadrature): `place` maps samples of the unit cube, `(n, dimension)`, to `(s, n, d)`; `known` gives what does not depend on
+    the network at these points, arrays of shape `(n,)`; `residual(values, points, known, unknowns)` gets every derivative in
+    `needs` as an array of shape `(s, n)` and returns one array of shape `(n,)` for each of `components`.
+    """
+
+    name: str
+    components: tuple[str, ...]
+    weight: float
+    needs: tuple[Derivative, ...]
+    residual: Residual
+    place: Callable[[Array], Array]
+    dimension: int
+    count: str
+    known: Callable[[Array], Known] = lambda points: ()
+    data: tuple[Array, Known] | None = None
+    """Fixed points `(s, n, d)` and their known values: a term that is not sampled and so has no sampling noise."""
+
+
+class Condition(ABC):
+    """Something that must hold besides the equation. Subclasses are immutable; a user's own one needs only `terms`."""
+
+    @abstractmethod
+    def terms(self, problem: Problem) -> list[Term]:
+        """The loss terms that are zero where this condition holds. Raises `ProblemError` if it does not fit the problem."""
+
+
+def equation_term(problem: Problem) -> Term:
+    """The residual of the problem's equation over the whole domain."""
+
+    def residual(values: Values, points: Array, known: Known, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
+        return problem.residuals({need: value[0] for need, value in values.items()}, points[0], unknowns)
+
+    place = partial(_scale_to_box, problem.domain)
+    return Term("equation", problem.residual_names, 1.0, problem.needs, residual, place, problem.domain.dimension, "interior")
+
+
+@dataclass(frozen=True)
+class Initial(Condition):
+    """The fields (`of=None`), one field (`of="u"`) or its velocity (`of="u_t"`) at the start of time."""
+
+    value: Value
+    of: str | None = None
+    hard: bool | None = None
+    weight: float = 1.0
+
+    def derivatives(self, problem: Problem) -> tuple[Derivative, ...]:
+        """What is prescribed: fields, or first time derivatives."""
+        if not problem.domain.has_time:
+            raise ProblemError(f"Initial: {problem.domain} has no time; name a coordinate '{TIME}' or use Dirichlet")
+        found = _named(problem, self.of, "Initial")
+        time = problem.domain.axis(TIME)
+        for derivative in found:
+            if derivative.index not in ((), (time,)):
+                raise ProblemError(f"Initial: of='{self.of}' must be a field or its first time derivative, such as 'u' or 'u_{TIME}'")
+        return found
+
+    def terms(self, problem: Problem) -> list[Term]:
+        face = problem.domain.face(TIME, -1) if problem.domain.has_time else None
+        wanted = self.derivatives(problem)
+        assert face is not None
+        return [_face_term(problem, f"initial_{_label(problem, each)}", face, each, self._value(problem, each), self.weight, "initial") for each in wanted]
+
+    def _value(self, problem: Problem, each: Derivative) -> Callable[[Array], Array]:
+        return value_of(problem, self.value, self.derivatives(problem).index(each), len(self.derivatives(problem)), f"Initial({each.field})")
+
+
+@dataclass(frozen=True)
+class Dirichlet(Condition):
+    """The fields, or the field `of`, on the faces `on` ("x" both, "x-" lower, "x+" upper)."""
+
+    value: Value
+    on: str
+    of: str | None = None
+    hard: bool | None = None
+    weight: float = 1.0
+
+    def terms(self, problem: Problem) -> list[Term]:
+        wanted = _named(problem, self.of, "Dirichlet", order=0)
+        return [
+            _face_term(problem, f"dirichlet_{each.field}_{face.name}", face, each, value_of(problem, self.value, position, len(wanted), f"Dirichlet on {face.name}"), self.weight)
+            for face in problem.domain.faces(self.on)
+            for position, each in enumerate(wanted)
+        ]
+
+
+@dataclass(frozen=True)
+class Robin(Condition):
+    """`a u + b du/dn = value` on the faces `on`, with the outward normal n."""
+
+    value: Value
+    on: str
+    of: str | None = None
+    a: float = 1.0
+    b: float = 1.0
+    hard: bool | None = None
+    weight: float = 1.0
+    label: str = field(default="robin", repr=False)
+
+    def terms(self, problem: Problem) -> list[Term]:
+        wanted = _named(problem, self.of, type(self).__name__, order=0)
+        return [self._term(problem, face, each, position, len(wanted)) for face in problem.domain.faces(self.on) for position, each in enumerate(wanted)]
+
+    def _term(self, problem: Problem, face: Face, each: Derivative, position: int, total: int) -> Term:
+        normal = Derivative(each.field, (face.axis,))
+        target = value_of(problem, self.value, position, total, f"{self.label} on {face.name}")
+
+        def residual(values: Values, points: Array, known: Known, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
+            return (self.a * values[each][0] + self.b * face.side * values[normal][0] - known[0],)
+
+        name = f"{self.label}_{each.field}_{face.name}"
+        return _on_face(problem, name, face, (each, normal), residual, target, self.weight)
+
+
+@dataclass(frozen=True)
+class Neumann(Robin):
+    """The outward normal derivative of the fields, or of the field `of`, on the faces `on`."""
+
+    a: float = field(default=0.0, init=False)
+    b: float = field(default=1.0, init=False)
+    label: str = field(default="neumann", init=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Periodic(Condition):
+    """Equal values (and normal derivatives below the equation's order) on the two faces of the coordinate `on`."""
+
+    on: str
+    hard: bool | None = None
+    weight: float = 1.0
+
+    def terms(self, problem: Problem) -> list[Term]:
+        faces = problem.domain.faces(self.on)
+        if len(faces) != 2:
+            raise ProblemError(f"Periodic: on='{self.on}' must name a coordinate, both of whose faces are joined; write on='{faces[0].coordinate}'")
+        axis = faces[0].axis
+        highest = max((need.index.count(axis) for need in problem.needs), default=1)
+        return [self._term(problem, faces, name, (axis,) * order) for name in problem.field_names for order in range(max(highest, 1))]
+
+    def _term(self, problem: Problem, faces: tuple[Face, ...], name: str, index: MultiIndex) -> Term:
+        each = Derivative(name, index)
+
+        def residual(values: Values, points: Array, known: Known, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
+            return (values[each][0] - values[each][1],)
+
+        place = partial(_scale_to_faces, problem.domain, faces)
+        label = f"periodic_{_label(problem, each)}" + ("" if index else f"_{self.on}")
+        return Term(label, (label,), self.weight, (each,), residual, place, problem.domain.dimension - 1, "boundary")
+
+
+class Data(Condition):
+    """Measured values of fields at given points: `Data({"t": [...], "x": [...]}, {"u": [...]})`. NaN marks a missing value.
+
+    Raises `ProblemError` for arrays of unequal length, and, once in a problem, for names that it does not have.
+    """
+
+    def __init__(self, coordinates: Mapping[str, Any], values: Mapping[str, Any], weight: float = 1.0) -> None:
+        self.coordinates = {name: _column(name, column) for name, column in coordinates.items()}
+        self.values = {name: _column(name, column) for name, column in values.items()}
+        self.weight = weight
+        lengths = {name: len(column) for name, column in (self.coordinates | self.values).items()}
+        if len(set(lengths.values())) != 1:
+            raise ProblemError(f"Data: columns of unequal length ({', '.join(f'{name}: {n}' for name, n in lengths.items())})")
+        if not all(np.isfinite(column).all() for column in self.coordinates.values()):
+            raise ProblemError("Data: a coordinate is not a finite number; only measured values may be missing (NaN)")
+
+    @classmethod
+    def from_csv(cls, path: str | Path, weight: float = 1.0) -> Data:
+        """Reads a table whose header names coordinates (`t`, `x`) and fields (`u`); sorted out when the problem is known."""
+        columns = _read_table(Path(path))
+        data = cls.__new__(cls)
+        data.coordinates, data.values, data.weight = {}, columns, weight
+        return data
+
+    def terms(self, problem: Problem) -> list[Term]:
+        columns = self.coordinates | self.values
+        domain = problem.domain
+        missing = [name for name in domain.coordinates if name not in columns]
+        strange = [name for name in columns if name not in domain.coordinates and name not in problem.field_names]
+        mistakes = [f"Data: no column for the coordinate '{name}'; columns: {', '.join(columns)}" for name in missing]
+        mistakes += [f"Data: '{name}' is neither a coordinate nor a field; {suggest(name, (*domain.coordinates, *problem.field_names))}" for name in strange]
+        if mistakes:
+            raise ProblemError(mistakes)
+        points = np.stack([columns[name] for name in domain.coordinates], axis=1)
+        outside = ((points < np.array(domain.lower)) | (points > np.array(domain.upper))).any(axis=1)
+        if outside.any():
+            raise ProblemError(f"Data: row {int(outside.argmax()) + 1} lies outside {domain}: {points[outside.argmax()].tolist()}")
+        return [self._term(name, points, columns[name]) for name in problem.field_names if name in columns]
+
+    def _term(self, name: str, points: np.ndarray, observed: np.ndarray) -> Term:
+        present = np.isfinite(observed)
+        if not present.any():
+            raise ProblemError(f"Data: the column '{name}' has no value")
+        each = Derivative(name, ())
+
+        def residual(values: Values, points: Array, known: Known, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
+            return (values[each][0] - known[0],)
+
+        data = (jnp.asarray(points[present])[None], (jnp.asarray(observed[present]),))
+        return Term(f"data_{name}", (f"data_{name}",), self.weight, (each,), residual, lambda cube: cube[None], points.shape[1], "data", data=data)
+
+
+class Integral(Condition):
+    """The integral of `integrand` over the coordinate `over` equals `value`: a constraint or a conservation law.
+
+    `integrand` takes fields, derivatives and coordinates by name, as an equation does; `value` is a number or a function of the
+    other coordinates. Gauss-Legendre quadrature with `nodes` nodes. At each point of the remaining coordinates one residual.
+    """
+
+    def __init__(self, integrand: Callable[..., Any], over: str, value: Value, nodes: int = 64, weight: float = 1.0, name: str = "integral") -> None:
+        self.integrand, self.over, self.value = integrand, over, value
+        self.nodes, self.weight, self.name = nodes, weight, name
+
+    def terms(self, problem: Problem) -> list[Term]:
+        domain = problem.domain
+        if self.over not in domain.coordinates:
+            raise ProblemError(f"Integral: there is no coordinate '{self.over}' in {domain}; {suggest(self.over, domain.coordinates)}")
+        from inspect import signature
+
+        names = tuple(signature(self.integrand).parameters)
+        arguments = tuple(name if name in domain.coordinates else problem.derivative(name) for name in names)
+        axis = domain.axis(self.over)
+        lower, upper = domain.intervals[self.over]
+        node, weight = np.polynomial.legendre.leggauss(self.nodes)
+        positions, weights = lower + (upper - lower) * (node + 1) / 2, weight * (upper - lower) / 2
+        target = value_of(problem, self.value, 0, 1, f"Integral over {self.over}")
+
+        def place(cube: Array) -> Array:
+            others = _scale_to_box(domain, jnp.insert(cube, axis, 0.5, axis=1))[0]
+            return jnp.stack([others.at[:, axis].set(position) for position in positions])
+
+        def residual(values: Values, points: Array, known: Known, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
+            given = [values[a] if isinstance(a, Derivative) else points[:, :, domain.axis(a)] for a in arguments]
+            inside = jnp.broadcast_to(self.integrand(*given), points.shape[:2])
+            return (jnp.asarray(weights, inside.dtype) @ inside - known[0],)
+
+        needs = tuple(a for a in arguments if isinstance(a, Derivative))
+        return [
+            Term(self.name, (self.name,), self.weight, needs, residual, place, domain.dimension - 1, "boundary", lambda points: (target(points[0]),))
+        ]
+
+
+def value_of(problem: Problem, value: Value, position: int, total: int, what: str) -> Callable[[Array], Array]:
+    """The `position`-th of `total` prescribed fields as a function of points `(n, d)`, with shapes checked."""
+
+    def at(points: Array) -> Array:
+        result = call_by_name(value, problem.domain, points, what)
+        if isinstance(result, (tuple, list)):
+            if len(result) != total:
+                raise ProblemError(f"{what}: {len(result)} values for {total} fields ({', '.join(problem.field_names)})")
+            result = result[position]
+        elif total > 1 and callable(value):
+            raise ProblemError(f"{what}: return a tuple with one value per field ({', '.join(problem.field_names)}), or name one field with of=")
+        return per_point(result, points.shape[0], what, points.dtype)
+
+    return at
+
+
+def _named(problem: Problem, of: str | None, what: str, order: int = 1) -> tuple[Derivative, ...]:
+    if of is None:
+        return tuple(Derivative(name, ()) for name in problem.field_names)
+    found = problem.derivative(of)
+    if found.field not in problem.field_names:
+        raise ProblemError(f"{what}: there is no field '{found.field}'; {suggest(found.field, problem.field_names)}")
+    if len(found.index) > order:
+        raise ProblemError(f"{what}: of='{of}' must name a field ({', '.join(problem.field_names)})")
+    return (found,)
+
+
+def _label(problem: Problem, derivative: Derivative) -> str:
+    suffix = "".join(problem.domain.coordinates[axis] for axis in derivative.index)
+    return f"{derivative.field}_{suffix}" if suffix else derivative.field
+
+
+def _face_term(problem: Problem, name: str, face: Face, each: Derivative, target: Callable[[Array], Array], weight: float, count: str = "boundary") -> Term:
+    def residual(values: Values, points: Array, known: Known, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
+        return (values[each][0] - known[0],)
+
+    return _on_face(problem, name, face, (each,), residual, target, weight, count)
+
+
+def _on_face(
+    problem: Problem, name: str, face: Face, needs: tuple[Derivative, ...], residual: Residual, target: Callable[[Array], Array], weight: float, count: str = "boundary"
+) -> Term:
+    place = partial(_scale_to_faces, problem.domain, (face,))
+    return Term(name, (name,), weight, needs, residual, place, problem.domain.dimension - 1, count, lambda points: (target(points[0]),))
+
+
+def _scale_to_box(domain: Box, cube: Array) -> Array:
+    lower, upper = jnp.asarray(domain.lower, cube.dtype), jnp.asarray(domain.upper, cube.dtype)
+    return (lower + (upper - lower) * cube)[None]
+
+
+def _scale_to_faces(domain: Box, faces: Sequence[Face], cube: Array) -> Array:
+    axis = faces[0].axis
+    box = _scale_to_box(domain, jnp.insert(cube, axis, 0.5, axis=1))[0]
+    return jnp.stack([box.at[:, axis].set(face.value) for face in faces])
+
+
+def _column(name: str, column: Any) -> np.ndarray:
+    try:
+        array = np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"Data: the column '{name}' holds something that is not a number ({error})") from error
+    if array.ndim != 1:
+        raise ProblemError(f"Data: the column '{name}' must be one-dimensional, but has shape {array.shape}")
+    return array
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except OSError as error:
+        raise ProblemError(f"Data: cannot read {path}: {error.strerror}") from error
+    if len(rows) < 2:
+        raise ProblemError(f"Data: {path} needs a header and at least one row")
+    header = [name.strip() for name in rows[0]]
+    columns: dict[str, list[float]] = {name: [] for name in header}
+    for number, row in enumerate(rows[1:], 2):
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise ProblemError(f"Data: {path}, line {number}: {len(row)} values for {len(header)} columns")
+        for name, text in zip(header, row, strict=True):
+            try:
+                columns[name].append(float(text) if text.strip() else float("nan"))
+            except ValueError:
+                raise ProblemError(f"Data: {path}, line {number}, column '{name}': '{text}' is not a number") from None
+    return {name: np.array(column) for name, column in columns.items()}

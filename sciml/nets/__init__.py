@@ -1,0 +1,1 @@
+"""Networks that answer: Equinox and Flax perceptrons, features, hard conditions."""

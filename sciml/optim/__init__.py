@@ -1,0 +1,1 @@
+"""How a loss is minimised: one file per phase, each a pure state that is advanced in jitted chunks."""

@@ -1,0 +1,87 @@
+"""The gradient's noise-to-signal ratio, and the trigger that ends a phase when it has risen, fallen and stays low.
+
+At each step the micro-batches give `V = s2 / K`, the variance of the batch gradient, and `G2 = |mean|^2 - V`, an unbiased
+estimate of the squared norm of the noise-free gradient (McCandlish et al. 2018, appendix A). Both are averaged over windows;
+NSR is the ratio of the averages, never the average of ratios. A window consists of `SUBWINDOWS` equal parts, whose means give
+the standard errors (batch means: steps within a part may be correlated).
+
+A low ratio alone says nothing: it is low at the start, while the gradient is a plain drift. So the trigger is armed only once
+the windowed ratio has exceeded `rise` times its value over the first part and has then halved from its peak. It fires when the
+upper confidence bound of the ratio, scaled to the point count of the next phase (NSR is proportional to 1/batch), stays
+below the threshold for `patience` windows in a row.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from sciml.settings import Noise
+
+SUBWINDOWS = 8
+_QUANTILE = 1.895
+"""95 % quantile of Student's t with SUBWINDOWS - 1 degrees of freedom."""
+
+
+class NoiseState(NamedTuple):
+    """Sums of this window's parts, and what earlier windows have shown."""
+
+    variance: Array
+    signal: Array
+    position: Array
+    first: Array
+    peak: Array
+    risen: Array
+    armed: Array
+    streak: Array
+    ratio: Array
+    bound: Array
+    fired: Array
+
+
+def start(dtype: Any) -> NoiseState:
+    """Nothing seen yet; `ratio` and `bound` are NaN until a window is complete."""
+    zeros, zero, no, unknown = jnp.zeros(SUBWINDOWS, dtype), jnp.asarray(0), jnp.asarray(False), jnp.full((), jnp.nan, dtype)
+    return NoiseState(zeros, zeros, zero, unknown, jnp.zeros((), dtype), no, no, zero, unknown, unknown, no)
+
+
+def observe(state: NoiseState, variance: Array, signal: Array, settings: Noise, share: float = 1.0) -> NoiseState:
+    """One step's measurement. `share` is this phase's points over the next phase's, by which the ratio shrinks there."""
+    part = part_length(settings)
+    slot = state.position // part
+    sums = state._replace(variance=state.variance.at[slot].add(variance), signal=state.signal.at[slot].add(signal), position=state.position + 1)
+    first_part = jnp.isnan(state.first) & (sums.position == part)
+    sums = sums._replace(first=jnp.where(first_part, _ratio(sums.variance[0], sums.signal[0]), state.first))
+    complete = sums.position == part * SUBWINDOWS
+    closed = _close(sums, settings, share)
+    return NoiseState(*(jnp.where(complete, after, before) for after, before in zip(closed, sums, strict=True)))
+
+
+def part_length(settings: Noise) -> int:
+    """Steps in one part of a window."""
+    return max(1, settings.window // SUBWINDOWS)
+
+
+def _ratio(variance: Array, signal: Array) -> Array:
+    """Infinite where no signal stands out of the noise."""
+    return jnp.where(signal > 0, variance / jnp.where(signal > 0, signal, 1.0), jnp.where(variance > 0, jnp.inf, 0.0))
+
+
+def _close(state: NoiseState, settings: Noise, share: float) -> NoiseState:
+    ratio = _ratio(jnp.sum(state.variance), jnp.sum(state.signal))
+    bound = _ratio(_edge(state.variance, 1.0), _edge(state.signal, -1.0))
+    peak = jnp.maximum(state.peak, jnp.where(jnp.isfinite(ratio), ratio, state.peak))
+    risen = state.risen | (ratio > settings.rise * state.first)
+    armed = state.armed | (risen & (ratio < 0.5 * peak))
+    low = armed & (share * bound < settings.threshold)
+    streak = jnp.where(low, state.streak + 1, 0)
+    empty = jnp.zeros_like(state.variance)
+    return NoiseState(empty, empty, jnp.zeros_like(state.position), state.first, peak, risen, armed, streak, ratio, bound, state.fired | (streak >= settings.patience))
+
+
+def _edge(parts: Array, side: float) -> Array:
+    """The mean of the parts, moved by its standard error to the upper (1) or lower (-1) confidence limit."""
+    error = jnp.std(parts, ddof=1) / jnp.sqrt(parts.size)
+    return jnp.mean(parts) + side * _QUANTILE * error

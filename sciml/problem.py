@@ -1,0 +1,184 @@
+"""What must hold: the equation, its conditions, its coefficients; reads the equation's signature."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sciml.derivatives import MAXIMUM_ORDER, MultiIndex
+from sciml.domain import TIME, Box
+from sciml.errors import ProblemError, suggest
+from sciml.unknown import Unknown
+
+if TYPE_CHECKING:
+    from sciml.conditions import Condition
+
+
+class Derivative(NamedTuple):
+    """A partial derivative of a field; an empty `index` is the field itself."""
+
+    field: str
+    index: MultiIndex
+
+
+Argument = str | Derivative
+Values = Mapping[Derivative, Array]
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Problem:
+    """Base of all problems: a domain, an `equation` whose argument names say what it needs, and `conditions`.
+
+    Annotated attributes of a subclass are its coefficients, keyword arguments of its constructor. See `docs/design.md`, 3.1.
+    """
+
+    domain: ClassVar[Box]
+    fields: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+
+    def conditions(self) -> Sequence[Condition]:
+        """Initial and boundary conditions, data, constraints."""
+        return ()
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @cached_property
+    def arguments(self) -> tuple[Argument, ...]:
+        """What the equation's arguments stand for, in order. Raises `ProblemError` for names that cannot be read."""
+        if not callable(getattr(self, "equation", None)):
+            raise ProblemError(f"{self.name} has no equation; write a method `def equation(self, u, u_t, u_xx)`")
+        if not isinstance(getattr(type(self), "domain", None), Box):
+            raise ProblemError(f"{self.name} has no domain; write `domain = sciml.Box(t=(0.0, 1.0), x=(-1.0, 1.0))`")
+        names = parameter_names(self.equation)  # type: ignore[attr-defined]
+        mistakes: list[str] = []
+        found: list[Argument] = []
+        for name in names:
+            try:
+                found.append(name if name in self.domain.coordinates else self.derivative(name))
+            except ProblemError as error:
+                mistakes.extend(error.mistakes)
+        if mistakes:
+            raise ProblemError(mistakes, f"equation of {self.name}")
+        return tuple(found)
+
+    @cached_property
+    def field_names(self) -> tuple[str, ...]:
+        """The unknown functions, as stated by `fields` or in order of appearance in the equation."""
+        stated = getattr(type(self), "fields", None)
+        if stated is not None:
+            return tuple(stated)
+        return tuple(dict.fromkeys(argument.field for argument in self.arguments if isinstance(argument, Derivative)))
+
+    @cached_property
+    def needs(self) -> tuple[Derivative, ...]:
+        """The fields and derivatives that the equation asks for."""
+        return tuple(argument for argument in self.arguments if isinstance(argument, Derivative))
+
+    def derivative(self, name: str) -> Derivative:
+        """Reads `u`, `u_t`, `u_xx`; raises `ProblemError` for a coordinate or field that does not exist."""
+        field, _, suffix = name.partition("_")
+        stated = getattr(type(self), "fields", None)
+        if stated is not None and field not in stated:
+            raise ProblemError(f"'{name}': there is no field '{field}'; {suggest(field, tuple(stated))}")
+        if field in self.domain.coordinates:
+            raise ProblemError(f"'{name}': '{field}' is a coordinate and has no derivatives")
+        index = _split(suffix, self.domain.coordinates) if suffix else ()
+        if index is None or name.endswith("_"):
+            known = ", ".join(self.domain.coordinates)
+            raise ProblemError(f"'{name}': '{suffix}' is not made of the coordinates of {self.domain} ({known}); write for example {field}_{self.domain.coordinates[-1]}")
+        if len(index) > MAXIMUM_ORDER:
+            raise ProblemError(f"'{name}': derivatives are available up to order {MAXIMUM_ORDER}; introduce an auxiliary field for higher ones")
+        return Derivative(field, tuple(sorted(index)))
+
+    @cached_property
+    def unknowns(self) -> dict[str, Unknown]:
+        """Coefficients that are to be found."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if isinstance(value, Unknown)}
+
+    @cached_property
+    def coefficients(self) -> dict[str, float]:
+        """Coefficients that are given."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if not isinstance(value, Unknown)}
+
+    @cached_property
+    def residual_names(self) -> tuple[str, ...]:
+        """One name per equation: `equation`, or `equation_1`, ..., or the keys of the dictionary that it returns."""
+        result = jax.eval_shape(lambda: self._call_equation({need: jnp.ones(3) for need in self.needs}, jnp.ones((3, self.domain.dimension)), {}))
+        if isinstance(result, dict):
+            return tuple(str(name) for name in result)
+        if isinstance(result, (tuple, list)):
+            return tuple(f"equation_{number}" for number in range(1, len(result) + 1))
+        return ("equation",)
+
+    def residuals(self, values: Values, points: Array, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
+        """The residual of each equation at `points` of shape `(n, dimension)`; `values` holds arrays of shape `(n,)`."""
+        result = self._call_equation(values, points, unknowns)
+        parts = tuple(result.values()) if isinstance(result, dict) else tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        return tuple(per_point(part, points.shape[0], f"equation of {self.name}", points.dtype) for part in parts)
+
+    def _call_equation(self, values: Values, points: Array, unknowns: Mapping[str, Array]) -> Any:
+        started = {name: unknown.value(jnp.zeros((), points.dtype)) for name, unknown in self.unknowns.items()}
+        bound = dataclasses.replace(self, **(started | dict(unknowns))) if self.unknowns else self  # type: ignore[type-var]
+        given = [values[a] if isinstance(a, Derivative) else points[:, self.domain.axis(a)] for a in self.arguments]
+        try:
+            return bound.equation(*given)  # type: ignore[attr-defined]
+        except (TypeError, ValueError) as error:
+            if isinstance(error, ProblemError):
+                raise
+            raise ProblemError(f"equation of {self.name} fails on arrays of shape ({points.shape[0]},): {error}") from error
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The positional parameters of a function or bound method."""
+    return tuple(inspect.signature(function).parameters)
+
+
+def per_point(value: Any, count: int, what: str, dtype: Any) -> Array:
+    """`value` as an array of shape `(count,)`; raises `ProblemError` for shapes that do not broadcast."""
+    array = jnp.asarray(value)
+    if array.shape not in ((), (count,), (1,)):
+        raise ProblemError(f"{what}: expected one value per point, shape ({count},), but got shape {array.shape}")
+    return jnp.broadcast_to(array.astype(dtype), (count,))
+
+
+def call_by_name(function: Callable[..., Any] | float, domain: Box, points: Array, what: str) -> Any:
+    """A number, or a function of coordinates matched by name, at `points` of shape `(n, dimension)` or `(dimension,)`."""
+    if not callable(function):
+        return function
+    names = parameter_names(function)
+    for name in names:
+        if name not in domain.coordinates:
+            raise ProblemError(f"{what}: '{name}' is not a coordinate of {domain}; {suggest(name, domain.coordinates)}")
+    try:
+        return function(*(points[..., domain.axis(name)] for name in names))
+    except jax.errors.TracerArrayConversionError as error:
+        raise ProblemError(f"{what}: it uses NumPy functions; write it with jax.numpy so that it can be differentiated") from error
+
+
+def _split(suffix: str, coordinates: Sequence[str]) -> MultiIndex | None:
+    """`xxt` as axes, longest names first, with backtracking; `None` if it cannot be read."""
+    if not suffix:
+        return ()
+    for axis, name in sorted(enumerate(coordinates), key=lambda item: -len(item[1])):
+        if suffix.startswith(name):
+            rest = _split(suffix[len(name) :], coordinates)
+            if rest is not None:
+                return (axis, *rest)
+    return None
+
+
+__all__ = ["TIME", "Derivative", "Problem", "call_by_name", "parameter_names", "per_point"]

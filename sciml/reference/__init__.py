@@ -1,0 +1,8 @@
+"""Classical solvers and exact solutions on grids, with their error estimates: what a trained network is measured by."""
+
+from sciml.reference.cole_hopf import cole_hopf, cole_hopf_values
+from sciml.reference.fourier import fourier_etdrk4
+from sciml.reference.grid import Reference, exact_reference
+from sciml.reference.method_of_lines import method_of_lines
+
+__all__ = ["Reference", "cole_hopf", "cole_hopf_values", "exact_reference", "fourier_etdrk4", "method_of_lines"]

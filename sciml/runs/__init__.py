@@ -1,0 +1,1 @@
+"""The world: configs, run directories, checkpoints, progress, reports. Nothing here differentiates anything."""

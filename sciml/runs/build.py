@@ -1,0 +1,97 @@
+"""From a config to an Experiment: device, compile cache, problem, warm start; what `run`, `resume` and `load` share."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sciml.errors import ConfigError, ProblemError, RunError, ScimlError
+from sciml.runs import catalog
+from sciml.runs.config import Config, load_config
+from sciml.runs.store import Store
+
+if TYPE_CHECKING:
+    from sciml.problem import Problem
+    from sciml.solve import Experiment
+
+CONFIG = "config.toml"
+THETA = "theta"
+"""Path of the trainable numbers, one flat vector, in a `best` checkpoint."""
+
+
+def read_config(directory: Path, overrides: tuple[str, ...] = (), problems: Path | None = None) -> Config:
+    """The config of a run directory. Raises `RunError` where there is none that can be used."""
+    path = directory / CONFIG
+    if not path.is_file():
+        raise RunError(f"{directory} is not a run directory: it has no {CONFIG}; `sciml run` makes one")
+    try:
+        load_config(path, (), problems)
+    except ConfigError as error:
+        raise RunError(f"{directory} cannot be used: {error}; mend it, or remove the directory and `sciml run` again") from error
+    return load_config(path, overrides, problems)
+
+
+def configure(config: Config) -> None:
+    """Set precision, device and threads. Call it before any array exists."""
+    from sciml import device
+
+    execution = config.execution
+    device.configure(config.precision, execution.device, execution.threads, execution.devices)
+
+
+def build(config: Config, problem: Problem) -> Experiment:
+    """The experiment that a config describes. Raises `ProblemError` for all that can be found before training."""
+    from sciml.solve import prepare
+
+    return prepare(
+        problem,
+        network=config.network,
+        points=config.points,
+        weights=config.weights,
+        phases=config.phases,
+        seed=config.seed,
+        precision=config.precision,
+        block=config.execution.block,
+        warm_start=None if config.warm_start is None else best_parameters(Path(config.warm_start)),
+    )
+
+
+def best_parameters(directory: Path) -> np.ndarray:
+    """The trainable numbers of the best state of a run, one flat vector. Raises `RunError` where there are none."""
+    checkpoint = Store(directory).load_best()
+    if checkpoint is None:
+        raise RunError(f"{directory} has no trained state yet; `sciml resume {directory}` trains it")
+    return checkpoint.arrays[THETA]
+
+
+def source_hash(name: str, problems: Path | None) -> str:
+    """The SHA-256 of the problem's text."""
+    return hashlib.sha256(catalog.problem_source(name, problems).encode()).hexdigest()
+
+
+def data_hashes(problem: Problem, config: Config) -> dict[str, str]:
+    """A hash of each set of numbers from outside that a run depends on: measured data, and the parameters it starts from."""
+    from sciml.conditions import Data
+
+    try:
+        conditions = problem.conditions()
+    except ScimlError:
+        raise
+    except Exception as error:
+        raise ProblemError(f"conditions of {problem.name} fail: {type(error).__name__}: {error}") from error
+    data = [condition for condition in conditions if isinstance(condition, Data)]
+    hashes = {f"data_{number}": _hash(each.coordinates | each.values) for number, each in enumerate(data, 1)}
+    if config.warm_start is not None:
+        hashes["warm_start"] = _hash({THETA: best_parameters(Path(config.warm_start))})
+    return hashes
+
+
+def _hash(columns: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name, column in sorted(columns.items()):
+        array = np.ascontiguousarray(column, np.float64)
+        digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""The folder in which JAX keeps compiled programs: the user's own, because whoever can write there can run code as the user."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from sciml.errors import RunError
+
+VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def use_compile_cache() -> str | None:
+    """Let JAX keep compiled programs in the private folder. Call it before anything is compiled.
+
+    Returns a message where there can be no cache (a home that is read-only or full): then all is compiled anew.
+    A folder that the user names by `JAX_COMPILATION_CACHE_DIR` is left as it is. Raises `RunError` for a folder of others.
+    """
+    import jax
+
+    if os.environ.get(VARIABLE):
+        return None
+    try:
+        folder = private_folder(os.environ)
+    except OSError as error:
+        return f"compiled programs are not kept: {error}"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return None
+
+
+def private_folder(environment: Mapping[str, str]) -> Path:
+    """`sciml/compiled` in the user's cache folder, made if need be, open to the user alone (mode 0700).
+
+    Raises `RunError` if it, or the folder that holds it, is a link or belongs to someone else; `OSError` if it cannot be made.
+    """
+    stated = Path(environment.get("XDG_CACHE_HOME", ""))
+    base = stated if stated.is_absolute() else Path.home() / ".cache"
+    folder = base / "sciml" / "compiled"
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(each)
+    return folder
+
+
+def _make_private(folder: Path) -> None:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise RunError(
+            f"{folder}: compiled programs cannot be kept there, for it is a link or belongs to another user; "
+            "remove it, or `export XDG_CACHE_HOME=` a folder of your own"
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        folder.chmod(0o700)

@@ -1,0 +1,199 @@
+"""A run as one TOML file: what it solves, how, and on which machine. Imports no JAX, so that mistakes show at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import Discriminator, Field, Tag, ValidationError
+
+from sciml.errors import ConfigError
+from sciml.runs import catalog
+from sciml.runs.mistakes import Sections, describe_mistakes, not_finite
+from sciml.runs.overrides import apply_overrides
+from sciml.settings import LBFGS, Adam, Broyden, LineSearch, Network, Noise, Phase, Plateau, Points, Settings
+
+SCHEMA_VERSION = 1
+
+Phases = Annotated[
+    Annotated[Literal["auto"], Tag("name")] | Annotated[tuple[Phase, ...], Field(min_length=1), Tag("list")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "list"),
+]
+
+
+class Stop(Settings):
+    """When a run may end before its phases do."""
+
+    target_error: float | None = Field(default=None, gt=0, examples=[1e-6])
+    """Relative L2 error against the reference that is good enough."""
+
+
+class Execution(Settings):
+    """Where and how a run computes. Nothing here is part of the run's name."""
+
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    threads: int | None = Field(default=None, ge=1, examples=[2])
+    """CPU threads; without it, as many as there are cores."""
+    devices: int | None = Field(default=None, ge=1, examples=[1])
+    """Local devices that share the points; without it, all of them."""
+    block: int | None = Field(default=None, ge=1, examples=[128])
+    """Points whose derivatives are held at a time; without it, chosen for the device."""
+    wall_limit: float | None = Field(default=None, gt=0, examples=[3600.0])
+    """Seconds after which the run saves and stops."""
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    """Shortest time between two checkpoints."""
+
+
+class Config(Settings):
+    """Everything that a run is made of. What is left out takes its default."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["pde"] = "pde"
+    problem: str = Field(pattern=catalog.NAME, examples=["fisher_kpp"])
+    """Name of a file in `problems/`."""
+    parameters: dict[str, float] = Field(default={}, examples=[{"D": 0.01}])
+    """Coefficients of the problem that differ from its defaults."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    precision: Literal["float64", "float32"] = "float64"
+    network: Network = Field(default=Network(), examples=[{"width": 20}])
+    points: Points = Field(default=Points(), examples=[{"interior": 2048}])
+    weights: dict[str, float] = Field(default={}, examples=[{"initial": 100.0}])
+    """Weights of the loss terms, by term name; 1 where nothing is said."""
+    phases: Phases = Field(default="auto", examples=[[{"kind": "adam"}, {"kind": "broyden"}]])
+    stop: Stop = Field(default=Stop(), examples=[{"target_error": 1e-6}])
+    warm_start: str | None = Field(default=None, min_length=1, examples=["runs/fisher_kpp-3f9a1c2e"])
+    """Run directory whose best parameters are the starting point."""
+    log_every: int = Field(default=100, ge=1)
+    """Steps between two rows of metrics."""
+    execution: Execution = Field(default=Execution(), examples=[{"threads": 2}])
+
+
+SECTIONS = Sections(
+    Config,
+    {
+        "network": Network,
+        "points": Points,
+        "stop": Stop,
+        "execution": Execution,
+        "line_search": LineSearch,
+        "adam": Adam,
+        "lbfgs": LBFGS,
+        "broyden": Broyden,
+        "noise": Noise,
+        "plateau": Plateau,
+    },
+)
+
+
+def load_config(name: str | Path, overrides: Sequence[str] = (), problems: Path | None = None) -> Config:
+    """The config in the file `name` (ending in .toml), or the shipped one of that name, or the default for the problem `name`.
+
+    `overrides` are `key.path=value` texts; `problems` is a directory to look in first. Raises `ConfigError` with every mistake.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        return parse_config(read_toml(path), str(path), overrides, problems)
+    if found := catalog.find_config(str(name), problems):
+        return parse_config(read_toml(found), found.name, overrides, problems)
+    return parse_config({"problem": str(name)}, "", overrides, problems)
+
+
+def parse_config(data: Mapping[str, Any], source: str = "", overrides: Sequence[str] = (), problems: Path | None = None) -> Config:
+    """The config that `data`, a parsed TOML document, describes. Raises `ConfigError` with every mistake in it."""
+    document = _lists(data)
+    mistakes = apply_overrides(document, overrides)
+    _refuse_later_version(document, source)
+    places: dict[tuple[str | int, ...], str] = {}
+    config = None
+    try:
+        config = Config.model_validate(_tuples(document), strict=True)
+    except ValidationError as error:
+        places = describe_mistakes(error, document, SECTIONS)
+    places = dict(not_finite(document)) | places
+    if ("problem",) not in places and "problem" in document:
+        mistakes += catalog.parameter_mistakes(document["problem"], document.get("parameters", {}), problems)
+    mistakes += places.values()
+    if mistakes or config is None:
+        raise ConfigError(mistakes, source)
+    return config
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document in a TOML file. Raises `ConfigError` that shows the line where the file is not TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{reason}; `sciml list` shows the configs that exist", str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 text (byte {error.start}); a config is a TOML text file", str(path)) from error
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(_syntax_mistake(str(error), text), str(path)) from error
+    except RecursionError as error:
+        raise ConfigError("nested too deeply; a config has tables and lists at most three deep", str(path)) from error
+
+
+def dump_config(config: Config) -> str:
+    """The config as TOML, every default spelled out; reading it gives an equal config."""
+    return tomli_w.dumps(_without_none(config.model_dump(mode="python")))
+
+
+def run_name(config: Config, problem_source: str, data_hashes: Mapping[str, str]) -> str:
+    """The directory name of a run, `fisher_kpp-3f9a1c2e`: the problem and a hash of all that defines the result.
+
+    `problem_source` is the text of the problem's file, `data_hashes` the content hash of each file that it reads.
+    `[execution]` and `[stop]` are outside the hash.
+    """
+    settings = config.model_dump(mode="json", exclude={"schema_version", "execution", "stop"})
+    identity = {"config": settings, "source": problem_source, "data": dict(data_hashes)}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+    return f"{config.problem}-{digest[:8]}"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a config, for editors that complete TOML."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _refuse_later_version(document: Mapping[str, Any], source: str) -> None:
+    version = document.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"schema_version = {version} was written by a later sciml (this one reads up to {SCHEMA_VERSION}); "
+            "type: pip install --upgrade sciml-jax",
+            source,
+        )
+
+
+def _syntax_mistake(message: str, text: str) -> str:
+    found = re.search(r"at line (\d+)", message)
+    lines = text.splitlines()
+    number = int(found.group(1)) if found else len(lines)
+    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    return f"not TOML at line {number} (`{line[:80]}`): {message}; write key = value, with text in quotes, each key once"
+
+
+def _lists(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _lists(value) for key, value in data.items()}
+    return [_lists(value) for value in data] if isinstance(data, list | tuple) else data
+
+
+def _tuples(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _tuples(value) for key, value in data.items()}
+    return tuple(_tuples(value) for value in data) if isinstance(data, list) else data
+
+
+def _without_none(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _without_none(value) for key, value in data.items() if value is not None}
+    return [_without_none(value) for value in data] if isinstance(data, list | tuple) else data

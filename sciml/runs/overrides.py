@@ -1,0 +1,58 @@
+"""Changes to a config from the command line: `--set network.width=30`, read as TOML values."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Write every `key.path=value` into `data` (a parsed TOML document, changed in place); return the mistakes found."""
+    return [mistake for override in overrides if (mistake := _apply(data, override))]
+
+
+def parse_value(text: str) -> Any:
+    """The TOML value that `text` spells, and the text itself where it spells none (so that names need no quotes)."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return document["value"] if set(document) == {"value"} else text
+
+
+def _apply(data: dict[str, Any], override: str) -> str | None:
+    path, equals, text = override.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        return f"--set {override!r} is not of the form key.path=value; for example --set network.width=30"
+    place: Any = data
+    for depth, key in enumerate(keys[:-1]):
+        where = ".".join(keys[: depth + 1])
+        if isinstance(place, dict):
+            place = place.setdefault(key, {})
+        elif (index := _index(place, key)) is not None:
+            place = place[index]
+        else:
+            return f"--set {override!r}: there is no '{where}' in the config; {_advice(keys, place)}"
+    if isinstance(place, dict):
+        place[keys[-1]] = parse_value(text.strip())
+    elif (index := _index(place, keys[-1])) is not None:
+        place[index] = parse_value(text.strip())
+    else:
+        return f"--set {override!r}: there is no '{path}' in the config; {_advice(keys, place)}"
+    return None
+
+
+def _index(place: Any, key: str) -> int | None:
+    if isinstance(place, list) and key.isdecimal() and int(key) < len(place):
+        return int(key)
+    return None
+
+
+def _advice(keys: list[str], place: Any) -> str:
+    if isinstance(place, list):
+        return f"'{keys[0]}' lists {len(place)}, counted from 0."
+    if keys[0] == "phases":
+        return 'list the phases first, for example --set \'phases=[{kind="adam"}, {kind="broyden"}]\''
+    return f"what stands there is {place!r}, which has no parts."

@@ -1,0 +1,83 @@
+"""What the command line says when a run has ended: the content of `result.json` in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sciml.errors import Outcome
+from sciml.runs.progress import duration
+
+
+def summary(directory: Path, result: Mapping[str, Any]) -> str:
+    """The end of a run in a few lines: outcome, error beside the reference's own, phases, switch, where everything is."""
+    seconds = result.get("seconds") or {}
+    head = f"{result.get('problem', directory.name)}: {result['outcome']}"
+    if "total" in seconds:
+        head += f" in {duration(seconds['total'])}"
+    rows = {
+        "error": _error(result.get("error")),
+        "residual": _validation(result.get("validation")),
+        "phases": ", ".join(_phase(phase) for phase in result.get("phases") or ()),
+        "switch": _switch(result.get("switch")),
+        "unknowns": ", ".join(_unknown(name, found) for name, found in (result.get("unknowns") or {}).items()),
+        "run": str(directory),
+        "report": str(directory / "report.html") if (directory / "report.html").exists() else "",
+        "next": _next(directory, result["outcome"]),
+    }
+    return "\n".join([head, *(f"  {name:<9} {text}" for name, text in rows.items() if text)])
+
+
+def _error(error: Mapping[str, Any] | None) -> str:
+    if not error:
+        return "not known: the problem has no exact or reference solution"
+    reference = error["reference"]
+    own = f"{reference['estimated_error']:.1e}"
+    if error.get("at_floor"):
+        text = f"below {own} relative L2, the error of the reference itself"
+    elif error["rel_l2"] is None:
+        text = "not finite"
+    else:
+        text = f"{error['rel_l2']:.2e} relative L2"
+    if error["max_abs"] is not None:
+        text += f", at most {error['max_abs']:.2e}" + _where(error.get("where"))
+    return f"{text} (reference: {reference['kind']}, itself good to {own}, {duration(reference['seconds'])})"
+
+
+def _where(where: Any) -> str:
+    if isinstance(where, Mapping):
+        return " at " + ", ".join(f"{name}={value:.3g}" for name, value in where.items())
+    return ""
+
+
+def _validation(validation: Mapping[str, Any] | None) -> str:
+    if not validation or validation.get("mean_square") is None:
+        return ""
+    return f"{validation['mean_square']:.2e} mean square on fresh points, worst {validation['worst']:.2e}"
+
+
+def _phase(phase: Mapping[str, Any]) -> str:
+    return f"{phase['kind']} {phase['steps']:,} steps (ended by {phase['ended_by']})"
+
+
+def _switch(switch: Mapping[str, Any] | None) -> str:
+    if not switch:
+        return ""
+    text = f"at step {switch['step']:,} by {switch['by']}"
+    if switch.get("nsr") is not None and switch.get("threshold") is not None:
+        text += f" (noise-to-signal ratio {switch['nsr']:.2e}, threshold {switch['threshold']:.2e})"
+    return text
+
+
+def _unknown(name: str, found: Mapping[str, Any]) -> str:
+    spread = found.get("standard_error")
+    return f"{name} = {found['value']:.6g}" + (f" ± {spread:.1g}" if spread is not None else "")
+
+
+def _next(directory: Path, outcome: str) -> str:
+    if outcome == Outcome.STOPPED:
+        return f"sciml resume {directory}"
+    if outcome == Outcome.DIVERGED:
+        return 'a smaller step: --set \'phases=[{kind="adam", learning_rate=1e-4}, {kind="lbfgs"}]\''
+    return ""

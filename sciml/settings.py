@@ -1,0 +1,120 @@
+"""What a run is made of, as settings: network, points, phases, triggers. Imports no JAX, so that a config is read fast."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Immutable settings that refuse unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Noise(Settings):
+    """End a phase when the gradient's noise-to-signal ratio has risen, fallen and stays low (see `sciml.optim.noise`)."""
+
+    kind: Literal["noise"] = "noise"
+    threshold: float = Field(0.1, gt=0)
+    """Ratio that the upper confidence bound must stay below, stated for the point count of the next phase."""
+    patience: int = Field(3, ge=1)
+    """Consecutive windows that must agree."""
+    window: int = Field(50, ge=4)
+    """Steps averaged into one measurement."""
+    rise: float = Field(5.0, gt=1)
+    """The trigger arms once the ratio has exceeded `rise` times its first value and then halved."""
+
+
+class Plateau(Settings):
+    """End a phase when the loss no longer falls: median over a window below `improvement` of the window before."""
+
+    kind: Literal["plateau"] = "plateau"
+    window: int = Field(500, ge=10)
+    improvement: float = Field(0.01, gt=0, lt=1)
+
+
+Trigger = Annotated[Noise | Plateau, Field(discriminator="kind")]
+
+Optimizer = Literal["adam", "adamw", "nadam", "radam", "adabelief", "adamax", "lion", "rmsprop", "sgd", "yogi"]
+
+
+class Adam(Settings):
+    """First-order descent on fresh points at every step (optax), learning rate halved on a plateau."""
+
+    kind: Literal["adam"] = "adam"
+    steps: int = Field(1000, ge=1)
+    optimizer: Optimizer = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    decay: Literal["constant", "cosine", "exponential"] = "constant"
+    warmup: int = Field(0, ge=0)
+    clip: float | None = Field(None, gt=0)
+    """Largest norm of the gradient."""
+    plateau_window: int = Field(500, ge=10)
+    """Steps without improvement after which the learning rate is multiplied by `plateau_factor`."""
+    plateau_factor: float = Field(0.5, gt=0, le=1)
+    until: tuple[Trigger, ...] = (Noise(),)
+
+
+class LineSearch(Settings):
+    """Strong Wolfe conditions (Nocedal & Wright 2006, algorithms 3.5 and 3.6)."""
+
+    decrease: float = Field(1e-4, gt=0, lt=0.5)
+    curvature: float = Field(0.9, gt=0, lt=1)
+    evaluations: int = Field(25, ge=2)
+
+
+class LBFGS(Settings):
+    """Limited-memory BFGS on a fixed point set, redrawn by residual every `redraw` iterations."""
+
+    kind: Literal["lbfgs"] = "lbfgs"
+    steps: int = Field(10000, ge=1)
+    memory: int = Field(50, ge=1)
+    redraw: int = Field(500, ge=0)
+    """Iterations between redraws of the points (0: never)."""
+    line_search: LineSearch = LineSearch()
+    until: tuple[Trigger, ...] = ()
+
+
+class Broyden(Settings):
+    """Self-scaled Broyden on a dense inverse Hessian, points redrawn by residual (RAD) with the Hessian carried."""
+
+    kind: Literal["broyden"] = "broyden"
+    steps: int = Field(10000, ge=1)
+    redraw: int = Field(500, ge=0)
+    line_search: LineSearch = LineSearch()
+    until: tuple[Trigger, ...] = ()
+
+
+Phase = Annotated[Adam | LBFGS | Broyden, Field(discriminator="kind")]
+
+
+class Network(Settings):
+    """The network that answers: a multilayer perceptron on scaled coordinates (Equinox, or its Flax NNX twin)."""
+
+    kind: Literal["mlp", "flax_mlp"] = "mlp"
+    width: int = Field(20, ge=1)
+    depth: int = Field(3, ge=1)
+    """Hidden layers."""
+    activation: Literal["tanh", "sin", "swish", "gelu"] = "tanh"
+    fourier: int = Field(0, ge=0)
+    """Random Fourier features (pairs of cosine and sine) of the scaled coordinates; 0 for none."""
+    fourier_scale: float = Field(1.0, gt=0)
+    """Standard deviation of the random frequencies, per unit of scaled coordinate."""
+    harmonics: int = Field(1, ge=1)
+    """Harmonics of the exact periodic features of a coordinate whose periodicity is hard."""
+    output_scale: float = Field(1.0, gt=0)
+
+
+class Points(Settings):
+    """How many collocation points each kind of term takes (a multiple of 32 is used as it is; other numbers are rounded up)."""
+
+    interior: int = Field(2048, ge=32)
+    boundary: int = Field(256, ge=32)
+    initial: int = Field(256, ge=32)
+    batch: int = Field(1024, ge=32)
+    """Interior points of one step of a first-order phase, drawn anew at each."""
+    pool: int = Field(8, ge=2)
+    """Candidates per point when points are redrawn by residual."""
+    validation: int = Field(4096, ge=32)

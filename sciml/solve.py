@@ -1,0 +1,188 @@
+"""From a problem to a solution: everything resolved and checked, then trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml import checks
+from sciml.device import configure
+from sciml.errors import ProblemError
+from sciml.nets.ansatz import Ansatz, build_ansatz
+from sciml.nets.features import Features
+from sciml.nets.mlp import MLP
+from sciml.nets.model import Model
+from sciml.objective import Objective
+from sciml.problem import Problem
+from sciml.reference import Reference, exact_reference
+from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
+from sciml.solution import Error, Solution, measure_error
+from sciml.train import Snapshot, train
+
+DENSE_LIMIT = 5000
+"""Parameters up to which "auto" takes the dense method (its cost per iteration grows with their square)."""
+
+
+class Experiment:
+    """A problem with its model, objective and phases: everything resolved and checked, nothing trained."""
+
+    def __init__(self, problem: Problem, objective: Objective, phases: tuple[Phase, ...], start: Array) -> None:
+        self.problem, self.objective, self.phases, self.start = problem, objective, phases, start
+        self._reference: Reference | None = None
+        self._fields = jax.jit(objective.evaluate_fields)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable numbers."""
+        return self.objective.parameters
+
+    @property
+    def reference(self) -> Reference | None:
+        """The exact or classical solution, computed at the first use; None where the problem has none."""
+        if self._reference is None:
+            self._reference = problem_reference(self.problem)
+        return self._reference
+
+    def train(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Iterator[Snapshot]:
+        """Trains, yielding a Snapshot per chunk; see `sciml.train.train`."""
+        return train(self.objective, self.phases, every, resume, self.start)
+
+    def error(self, trainable: Array) -> Error | None:
+        """The error against the reference, None where the problem has none."""
+        if self.reference is None:
+            return None
+        values = np.asarray(self._evaluate(trainable)(self.reference.points())).T.reshape(-1, *self.reference.shape)
+        return measure_error(dict(zip(self.problem.field_names, values, strict=True)), self.reference)
+
+    def solution(self, trainable: Array, history: Sequence[Mapping[str, Any]] = (), result: Mapping[str, Any] | None = None) -> Solution:
+        """The trained solution as an object that can be called, plotted and stored."""
+        unknowns = {name: float(value) for name, value in self.objective.unknowns(trainable).items()}
+        return Solution(self.problem, self._evaluate(trainable), self.reference, unknowns, [dict(row) for row in history], dict(result or {}))
+
+    def _evaluate(self, trainable: Array) -> Any:
+        return lambda points: self._fields(trainable, jnp.asarray(points, self.objective.dtype))
+
+
+def prepare(
+    problem: Problem, *, network: Network | Any = None, points: Points | None = None, weights: Mapping[str, float] | None = None,
+    phases: Literal["auto"] | Sequence[Phase] = "auto", seed: int = 0, precision: Literal["float64", "float32"] = "float64", block: int | None = None,
+    warm_start: str | Path | Array | None = None,
+) -> Experiment:  # fmt: skip
+    """Builds and checks an Experiment.
+
+    `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`; `warm_start` a run directory or a vector of parameters.
+    Raises `ProblemError` for all that can be found before training.
+    """
+    configure(precision)
+    dtype = jnp.float64 if precision == "float64" else jnp.float32
+    settings = network if isinstance(network, Network) else Network()
+    checks.check_conditions(problem)
+    ansatz, hard, soft = build_ansatz(problem)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
+    features = Features(problem.domain, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0])
+    module = build_network(settings, features.size, len(problem.field_names), keys[1]) if network is None or isinstance(network, Network) else network
+    _check_network(module, features.size, problem)
+    model = Model(features, module, ansatz, settings.output_scale)
+    soft_terms = [term for condition in soft for term in condition.terms(problem)]
+    objective = Objective(problem, model, soft_terms, points or Points(), weights or {}, seed, dtype, block, jax.local_devices())
+    resolved = resolve_phases(phases, objective)
+    checks.check_memory(resolved, objective.parameters, jnp.dtype(dtype).itemsize)
+    checks.check_hard_conditions(problem, hard, objective)
+    start = objective.start if warm_start is None else warm_parameters(warm_start, objective)
+    checks.check_start(objective, start)
+    return Experiment(problem, objective, resolved, start)
+
+
+def solve(problem: Problem, *, target_error: float | None = None, progress: bool = True, every: int = 100, **settings: Any) -> Solution:
+    """Trains and returns the Solution of the best state; `settings` are those of `prepare`.
+
+    Stops early once the relative L2 error against the reference is below `target_error`.
+    """
+    experiment = prepare(problem, **settings)
+    history: list[dict[str, Any]] = []
+    snapshot = None
+    for snapshot in experiment.train(every=every):
+        error = experiment.error(snapshot.trainable)
+        history.append(row(snapshot, error))
+        if progress:
+            print(line(snapshot, error), flush=True)
+        if target_error is not None and error is not None and error.rel_l2 <= target_error:
+            return experiment.solution(snapshot.trainable, history)
+    assert snapshot is not None
+    return experiment.solution(snapshot.best, history)
+
+
+def row(snapshot: Snapshot, error: Error | None) -> dict[str, Any]:
+    """A snapshot as a row of metrics: numbers, names and text."""
+    names = ("step", "phase", "kind", "evaluations", "loss", "terms", "nsr", "nsr_bound", "nsr_terms", "gradient_norm", "validation", "worst", "unknowns", "events")
+    return {name: getattr(snapshot, name) for name in names} | {"error": None if error is None else error.rel_l2}
+
+
+def line(snapshot: Snapshot, error: Error | None) -> str:
+    """A snapshot as one line of text."""
+    parts = [f"{snapshot.kind:8s} step {snapshot.step:6d}", f"loss {snapshot.loss:.2e}", f"validation {snapshot.validation:.2e}"]
+    parts += [f"error {error.rel_l2:.2e}"] if error is not None else []
+    return "  ".join([*parts, *snapshot.events])
+
+
+def build_network(settings: Network, inputs: int, outputs: int, key: Array) -> Any:
+    """The network that the settings describe."""
+    mlp = MLP(inputs, outputs, settings.width, settings.depth, settings.activation, key=key)
+    if settings.kind == "mlp":
+        return mlp
+    from sciml.nets.flax import FlaxMLP
+
+    return FlaxMLP(mlp)
+
+
+def resolve_phases(phases: Literal["auto"] | Sequence[Phase], objective: Objective) -> tuple[Phase, ...]:
+    """ "auto" as explicit phases, from parameter count, dimension and which terms are stochastic."""
+    if phases != "auto":
+        return tuple(phases)
+    noisy = any(objective.stochastic())
+    first = Adam(steps=1000, until=(Noise(),) if noisy else (Plateau(),))
+    if objective.parameters <= DENSE_LIMIT:
+        return (first, Broyden(steps=20000))
+    return (first, LBFGS(steps=20000))
+
+
+def problem_reference(problem: Problem) -> Reference | None:
+    """The problem's own reference, its exact solution on a grid, or nothing."""
+    if hasattr(problem, "reference"):
+        return problem.reference()  # type: ignore[attr-defined]
+    if hasattr(problem, "exact"):
+        return exact_reference(problem, problem.domain.intervals, problem.field_names)
+    return None
+
+
+def warm_parameters(source: str | Path | Array, objective: Objective) -> Array:
+    """Parameters to start from: a vector, or the best state of a run directory. Raises `ProblemError` if sizes differ."""
+    if isinstance(source, (str, Path)):
+        from sciml.runs.store import Store
+
+        source = Store(Path(source)).load_best()[0]["theta"]
+    theta = jnp.asarray(source, objective.dtype)
+    if theta.shape != objective.start.shape:
+        raise ProblemError(f"warm start: it has {theta.size} trainable numbers, this model {objective.parameters}; use the same [network] in both runs")
+    return theta
+
+
+def _check_network(network: Any, inputs: int, problem: Problem) -> None:
+    fields = len(problem.field_names)
+    if not callable(network):
+        raise ProblemError(f"network: {type(network).__name__} is not callable; give sciml.Network(...) or a module that maps ({inputs},) to ({fields},)")
+    try:
+        shape = jax.eval_shape(network, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype)).shape
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"network: it fails on an input of shape ({inputs},): {error}; the model feeds it {inputs} scaled coordinates or features") from error
+    if shape != (fields,) and not (shape == () and fields == 1):
+        raise ProblemError(f"network: it maps ({inputs},) to {shape}, but {problem.name} has {fields} field(s) ({', '.join(problem.field_names)}); make it return shape ({fields},)")
+
+
+__all__ = ["Ansatz", "Experiment", "build_network", "prepare", "resolve_phases", "solve"]

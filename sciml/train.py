@@ -1,0 +1,397 @@
+"""THE loop: phases and triggers in jitted chunks, yielding Snapshots. Pure: no files, no prints, no clocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from pydantic import TypeAdapter
+
+from sciml.errors import Outcome
+from sciml.objective import Objective
+from sciml.optim import second_order
+from sciml.optim.broyden import SelfScaledBroyden
+from sciml.optim.first_order import AdamState, FirstOrder
+from sciml.optim.lbfgs import LimitedMemory
+from sciml.optim.noise import NoiseState
+from sciml.optim.second_order import Ended, Metric
+from sciml.settings import LBFGS, Adam, Broyden, Noise, Phase
+
+CYCLES = 3
+"""Times that a failed second phase may go back to a first-order one (docs/design.md, 3.4)."""
+
+SUCCESS = 1e-4
+"""A second phase that has lowered its loss by this factor has converged rather than failed when it ends."""
+
+_PHASES: TypeAdapter[Any] = TypeAdapter(tuple[Phase, ...])
+_ENDED_BY = {
+    Ended.NOISE: "noise", Ended.PLATEAU: "plateau", Ended.LINE_SEARCH: "line search", Ended.STAGNATED: "stagnation", Ended.DIVERGED: "diverged",
+}  # fmt: skip
+
+
+class PhaseRecord(NamedTuple):
+    """What became of a phase."""
+
+    kind: str
+    steps: int
+    evaluations: int
+    loss: float
+    ended_by: str
+
+
+class Snapshot(NamedTuple):
+    """The state of training after a chunk; see docs/design.md, 3.4."""
+
+    step: int
+    phase: int
+    kind: str
+    evaluations: int
+    loss: float
+    terms: dict[str, float]
+    nsr: float | None
+    nsr_bound: float | None
+    nsr_terms: dict[str, float]
+    gradient_norm: float
+    validation: float
+    worst: float
+    unknowns: dict[str, float]
+    events: tuple[str, ...]
+    phases: tuple[PhaseRecord, ...]
+    switch: dict[str, Any] | None
+    outcome: Outcome | None
+    trainable: Array
+    best: Array
+    budget: int
+    """Steps of all planned phases together."""
+    checkpoint: Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]
+
+
+@dataclass
+class Cursor:
+    """Where training is: everything but arrays, and nothing but numbers and text, so that it can be written as JSON."""
+
+    plan: list[dict[str, Any]]
+    position: int = 0
+    phase_step: int = 0
+    step: int = 0
+    evaluations: int = 0
+    phase_start: tuple[int, float] = (0, math.inf)
+    """Evaluations before the phase, and its first loss."""
+    running: bool = False
+    growth: int = 1
+    """Factor on the number of fixed points, doubled once if a second phase fails on too few."""
+    recovered_at: int = -1
+    redraws: int = 0
+    cycles: int = 0
+    rollbacks: int = 0
+    best_validation: float = math.inf
+    records: list[PhaseRecord] = field(default_factory=list)
+    switch: dict[str, Any] | None = None
+    outcome: str | None = None
+
+
+def train(objective: Objective, phases: Sequence[Phase], every: int = 100, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, start: Array | None = None) -> Iterator[Snapshot]:
+    """Trains through `phases`, yielding a Snapshot after every chunk of at most `every` steps.
+
+    With `resume` (what `Snapshot.checkpoint` gave) it goes on with the same bytes as if it had never stopped. More `phases`
+    than were planned, or longer ones, extend a finished training. `start` replaces the initial parameters.
+    """
+    training = Training(objective, phases, every, start)
+    if resume is not None:
+        training.restore(*resume)
+    while training.cursor.outcome is None:
+        yield training.advance()
+
+
+class Training:
+    """The mutable host side of a training: which phase, which points, which compiled functions."""
+
+    def __init__(self, objective: Objective, phases: Sequence[Phase], every: int, start: Array | None) -> None:
+        self.objective, self.every = objective, every
+        self.phases: list[Phase] = list(phases)
+        self.cursor = Cursor([phase.model_dump(mode="json") for phase in phases])
+        self.theta = objective.start if start is None else start
+        self.best = self.theta
+        self.state: Any = None
+        self.points: tuple[Array, ...] | None = None
+        self.batch: Any = None
+        self.runners: dict[int, Any] = {}
+        self.draw = jax.jit(lambda key: objective.draw(key))
+        self.redraw = jax.jit(lambda key, theta, growth: objective.redraw(key, theta, self._counts(growth)), static_argnums=2)
+        self.prepare = jax.jit(objective.prepare)
+        self.validation_batch = jax.jit(lambda key: objective.prepare(objective.draw(key, self._validation_counts())))(jax.random.fold_in(objective.key, 1 << 20))
+        self._validate = jax.jit(objective.validate)
+
+    # -- one chunk ----------------------------------------------------------------------------------------------------
+
+    def advance(self) -> Snapshot:
+        """One chunk, and what follows from it."""
+        cursor = self.cursor
+        events: list[str] = []
+        runner = self._runner(cursor.position)
+        if not cursor.running:
+            self._begin(runner)
+        elif runner.redraws(cursor.phase_step):
+            self._redraw(runner)
+        settings = self.phases[cursor.position]
+        limit = min(settings.steps, runner.next_stop(cursor.phase_step, self.every))
+        self.state = runner.advance(self.state, self.batch, limit)
+        reading = runner.read(self.state)
+        cursor.step += reading.step - cursor.phase_step
+        cursor.phase_step = reading.step
+        cursor.evaluations = cursor.phase_start[0] + reading.evaluations
+        self.theta = self.state.theta
+        if reading.rollbacks > cursor.rollbacks:
+            events.append(f"step {cursor.step}: not finite; back to the last good state, learning rate x {reading.scale:.3g}")
+            cursor.rollbacks = reading.rollbacks
+        validation = self._validate(self.theta, self.validation_batch)
+        mean_square, worst = float(validation.mean_square), float(validation.worst)
+        if mean_square < cursor.best_validation:
+            cursor.best_validation, self.best = mean_square, self.theta
+        ended = Ended(reading.ended)
+        if ended != Ended.RUNNING or cursor.phase_step >= settings.steps:
+            self._end(settings, reading, ended, events)
+        return self._snapshot(settings, reading, mean_square, worst, events)
+
+    def _begin(self, runner: Any) -> None:
+        cursor = self.cursor
+        cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at = True, 0, 0, -1
+        if runner.fixed_points:
+            self.points = self.redraw(self._key(), self.theta, cursor.growth)
+            self.batch = self.prepare(self.points)
+        self.state = runner.begin(self.theta, self.batch, cursor.step)
+        first = float(self.state.value) if runner.fixed_points else math.inf
+        cursor.phase_start = (cursor.evaluations, first)
+
+    def _redraw(self, runner: Any) -> None:
+        self.points = self.redraw(self._key(), self.theta, self.cursor.growth)
+        self.batch = self.prepare(self.points)
+        self.state = runner.refresh(self.state, self.batch)
+
+    def _key(self) -> Array:
+        self.cursor.redraws += 1
+        return jax.random.fold_in(jax.random.fold_in(self.objective.key, 1 << 21), self.cursor.redraws)
+
+    # -- the end of a phase -------------------------------------------------------------------------------------------
+
+    def _end(self, settings: Phase, reading: Reading, ended: Ended, events: list[str]) -> None:
+        cursor = self.cursor
+        if self._recover(settings, reading, ended, events):
+            return
+        ended_by = _ENDED_BY.get(ended, "budget")
+        cursor.records.append(PhaseRecord(settings.kind, cursor.phase_step, cursor.evaluations - cursor.phase_start[0], reading.loss, ended_by))
+        events.append(f"{settings.kind} ended by {ended_by} at step {cursor.step}")
+        if isinstance(settings, Adam) and cursor.position + 1 < len(self.phases) and cursor.switch is None:
+            threshold = next((each.threshold for each in settings.until if isinstance(each, Noise)), None)
+            cursor.switch = {"step": cursor.step, "nsr": reading.nsr, "threshold": threshold, "by": ended_by}
+        if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
+            self._go_back(settings, reading, events)
+        self.state, self.points, self.batch = None, None, None
+        cursor.running = False
+        cursor.position += 1
+        if ended == Ended.DIVERGED:
+            cursor.outcome = Outcome.DIVERGED
+        elif cursor.position >= len(self.phases):
+            cursor.outcome = Outcome.OK if math.isfinite(cursor.best_validation) else Outcome.DIVERGED
+            self.theta = self.best
+
+    def _recover(self, settings: Phase, reading: Reading, ended: Ended, events: list[str]) -> bool:
+        """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature."""
+        cursor = self.cursor
+        if ended not in (Ended.LINE_SEARCH, Ended.STAGNATED) or cursor.phase_step >= settings.steps:
+            return False
+        if 0 <= cursor.recovered_at and cursor.phase_step - cursor.recovered_at <= 2 * second_order.STAGNATION_WINDOW:
+            return False
+        cursor.recovered_at = cursor.phase_step
+        cursor.growth = 2
+        events.append(f"step {cursor.step}: {_ENDED_BY[ended]}; points redrawn")
+        runner = self._runner(cursor.position)
+        self.state = self.state._replace(ended=jnp.zeros_like(self.state.ended))
+        self._redraw(runner)
+        return True
+
+    def _go_back(self, settings: Phase, reading: Reading, events: list[str]) -> None:
+        """A second phase that has gained little goes back to a shorter, slower first-order one, and then tries again."""
+        cursor = self.cursor
+        before = [phase for phase in self.phases[: cursor.position] if isinstance(phase, Adam)]
+        if not before or cursor.cycles >= CYCLES or reading.loss < SUCCESS * cursor.phase_start[1]:
+            return
+        cursor.cycles += 1
+        last = before[-1]
+        slower = last.model_copy(update={"steps": max(500, min(last.steps, 2000)), "learning_rate": 0.3 * last.learning_rate})
+        self.phases[cursor.position + 1 : cursor.position + 1] = [slower, settings]
+        cursor.plan = [phase.model_dump(mode="json") for phase in self.phases]
+        events.append(f"step {cursor.step}: {settings.kind} gained little; back to {last.optimizer} at learning rate {slower.learning_rate:.2g}")
+
+    # -- what is seen from outside ------------------------------------------------------------------------------------
+
+    def _snapshot(self, settings: Phase, reading: Reading, mean_square: float, worst: float, events: list[str]) -> Snapshot:
+        cursor = self.cursor
+        unknowns = {name: float(value) for name, value in self.objective.unknowns(self.theta).items()}
+        return Snapshot(
+            step=cursor.step, phase=min(cursor.position, len(cursor.records)), kind=settings.kind, evaluations=cursor.evaluations, loss=reading.loss, terms=reading.terms,
+            nsr=reading.nsr, nsr_bound=reading.nsr_bound, nsr_terms=reading.nsr_terms, gradient_norm=reading.gradient_norm, validation=mean_square, worst=worst,
+            unknowns=unknowns, events=tuple(events), phases=tuple(cursor.records), switch=cursor.switch, outcome=None if cursor.outcome is None else Outcome(cursor.outcome),
+            trainable=self.theta, best=self.best, budget=sum(phase.steps for phase in self.phases), checkpoint=self.checkpoint,
+        )  # fmt: skip
+
+    def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays by path and a JSON-able cursor: all that the next chunk depends on. Valid until the next chunk runs."""
+        tree = {"theta": self.theta, "best": self.best, "state": self.state, "points": self.points}
+        return {_path(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}, asdict(replace(self.cursor, records=[])) | {
+            "records": [record._asdict() for record in self.cursor.records]
+        }
+
+    def restore(self, arrays: dict[str, np.ndarray], cursor: dict[str, Any]) -> None:
+        """The inverse of `checkpoint`."""
+        asked = self.phases
+        known = {key: value for key, value in cursor.items() if key in Cursor.__dataclass_fields__}
+        known["records"] = [PhaseRecord(**record) for record in cursor["records"]]
+        known["phase_start"] = tuple(cursor["phase_start"])
+        self.cursor = Cursor(**known)
+        self.phases = list(_PHASES.validate_python(self.cursor.plan))
+        self._extend(asked)
+        dtype = self.objective.dtype
+        self.theta, self.best = jnp.asarray(arrays["theta"], dtype), jnp.asarray(arrays["best"], dtype)
+        if not self.cursor.running:
+            return
+        runner = self._runner(self.cursor.position)
+        if runner.fixed_points:
+            self.points = tuple(jnp.asarray(arrays[f"points/{number}"], dtype) for number in range(len(self.objective.terms)))
+            self.batch = self.prepare(self.points)
+        template = jax.eval_shape(lambda theta: runner.begin(theta, self.batch, 0), self.theta)
+        leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+        filled = [jnp.asarray(arrays[_path((jax.tree_util.DictKey("state"), *path))], leaf.dtype) for path, leaf in leaves]
+        self.state = jax.tree_util.tree_unflatten(structure, filled)
+
+    def _extend(self, asked: Sequence[Phase]) -> None:
+        """More budget for a finished training: longer phases of the same kinds, or more of them."""
+        cursor = self.cursor
+        if len(asked) > len(self.phases):
+            self.phases += asked[len(self.phases) :]
+        for position, phase in enumerate(asked):
+            mine = self.phases[position]
+            if position >= cursor.position - 1 and phase.kind == mine.kind and phase.steps > mine.steps:
+                self.phases[position] = mine.model_copy(update={"steps": phase.steps})
+        cursor.plan = [phase.model_dump(mode="json") for phase in self.phases]
+        if cursor.outcome == Outcome.OK and cursor.position < len(self.phases):
+            cursor.outcome = None
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _runner(self, position: int) -> Any:
+        if position not in self.runners:
+            settings = self.phases[position]
+            same = next((runner for other, runner in self.runners.items() if self.phases[other] == settings), None)
+            self.runners[position] = same or (_FirstOrderRunner if isinstance(settings, Adam) else _SecondOrderRunner)(self.objective, settings)  # type: ignore[arg-type]
+        return self.runners[position]
+
+    def _counts(self, growth: int) -> dict[str, int]:
+        points = self.objective.points
+        return {name: growth * getattr(points, name) for name in ("interior", "boundary", "initial")}
+
+    def _validation_counts(self) -> dict[str, int]:
+        return self._counts(1) | {"interior": self.objective.points.validation}
+
+
+class Reading(NamedTuple):
+    """A chunk's last step, on the host."""
+
+    step: int
+    evaluations: int
+    ended: int
+    loss: float
+    terms: dict[str, float]
+    gradient_norm: float
+    nsr: float | None = None
+    nsr_bound: float | None = None
+    nsr_terms: dict[str, float] = {}  # noqa: RUF012
+    rollbacks: int = 0
+    scale: float = 1.0
+
+
+class _FirstOrderRunner:
+    fixed_points = False
+
+    def __init__(self, objective: Objective, settings: Adam) -> None:
+        points = objective.points
+        counts = {"interior": points.batch, "boundary": points.boundary, "initial": points.initial}
+        self.objective = objective
+        self.phase = FirstOrder(objective, settings, counts, points.interior)
+        self._advance = jax.jit(self.phase.advance, donate_argnums=0)
+
+    def begin(self, theta: Array, batch: None, origin: int) -> AdamState:
+        return jax.tree.map(jnp.array, self.phase.begin(theta, origin))
+
+    def advance(self, state: AdamState, batch: None, until: int) -> AdamState:
+        return self._advance(state, jnp.asarray(until))
+
+    def redraws(self, step: int) -> bool:
+        return False
+
+    def next_stop(self, step: int, every: int) -> int:
+        return step - step % every + every
+
+    def read(self, state: AdamState) -> Reading:
+        components, variance, signal = np.asarray(state.components), *np.asarray(state.noise)
+        ratios = [float(v / s) if s > 0 else math.inf for v, s in zip(variance, signal, strict=True)]
+        names = [term.name for term in self.objective.terms]
+        noisy = self.objective.stochastic()
+        trigger = next((each for each in state.triggers if isinstance(each, NoiseState)), None)
+        bound = None if trigger is None or not np.isfinite(trigger.bound) else float(trigger.bound)
+        step = int(state.step)
+        return Reading(
+            step, step, int(state.ended), float(state.value), dict(zip(self.objective.components, components.tolist(), strict=True)), float(state.gradient_norm),
+            ratios[-1], bound, {name: ratio for name, ratio, is_noisy in zip(names, ratios, noisy, strict=False) if is_noisy}, int(state.rollbacks), float(state.scale),
+        )  # fmt: skip
+
+
+class _SecondOrderRunner:
+    fixed_points = True
+
+    def __init__(self, objective: Objective, settings: LBFGS | Broyden) -> None:
+        self.objective, self.settings = objective, settings
+        self.metric: Metric = LimitedMemory(settings.memory) if isinstance(settings, LBFGS) else SelfScaledBroyden()
+
+        def evaluate(batch: Any) -> Callable[[Array], tuple[Array, Array]]:
+            return lambda theta: objective.value_and_gradient(theta, batch)
+
+        line_search = settings.line_search
+        self._begin = jax.jit(lambda theta, batch: second_order.begin(self.metric, theta, evaluate(batch)))
+        self._refresh = jax.jit(lambda state, batch: second_order.refresh(self.metric, state, evaluate(batch)))
+        self._advance = jax.jit(lambda state, batch, until: second_order.advance(self.metric, state, until, evaluate(batch), line_search), donate_argnums=0)
+        self._components = jax.jit(lambda theta, batch: objective.evaluate(theta, batch).components)
+
+    def begin(self, theta: Array, batch: Any, origin: int) -> second_order.State:
+        return self._begin(theta, batch)
+
+    def refresh(self, state: second_order.State, batch: Any) -> second_order.State:
+        return self._refresh(state, batch)
+
+    def advance(self, state: second_order.State, batch: Any, until: int) -> second_order.State:
+        self.batch = batch
+        return self._advance(state, batch, jnp.asarray(until))
+
+    def redraws(self, step: int) -> bool:
+        return self.settings.redraw > 0 and step > 0 and step % self.settings.redraw == 0
+
+    def next_stop(self, step: int, every: int) -> int:
+        stop = step - step % every + every
+        return min(stop, step - step % self.settings.redraw + self.settings.redraw) if self.settings.redraw else stop
+
+    def read(self, state: second_order.State) -> Reading:
+        components = np.asarray(self._components(state.theta, self.batch)).tolist()
+        terms = dict(zip(self.objective.components, components, strict=True))
+        norm = float(jnp.linalg.norm(state.gradient))
+        return Reading(int(state.step), int(state.evaluations), int(state.ended), float(state.value), terms, norm)
+
+
+def _path(path: tuple[Any, ...]) -> str:
+    """A leaf's path as text: `state/triggers/0/variance`."""
+    return "/".join(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path)

@@ -1,0 +1,56 @@
+"""Unknown coefficients: numbers that a run finds, with bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import logit
+from jax.nn import sigmoid
+
+from sciml.errors import ProblemError
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A coefficient to be found, starting from `start`; inside `equation` it is a number, anywhere else it raises.
+
+    `positive=True` keeps it above zero (it is then found on a logarithmic scale), `lower` and `upper` keep it in an interval.
+    Raises `ProblemError` for a start outside its bounds.
+    """
+
+    start: float
+    positive: bool = False
+    lower: float | None = None
+    upper: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.positive and (self.lower is not None or self.upper is not None):
+            raise ProblemError("Unknown: give either positive=True or lower and upper, not both")
+        if (self.lower is None) != (self.upper is None):
+            raise ProblemError("Unknown: lower and upper come together; write Unknown(0.5, lower=0.0, upper=1.0)")
+        if not math.isfinite(self.start) or (self.positive and self.start <= 0):
+            raise ProblemError(f"Unknown: the start {self.start:g} must be {'positive' if self.positive else 'finite'}")
+        if self.lower is not None and self.upper is not None and not self.lower < self.start < self.upper:
+            raise ProblemError(f"Unknown: the start {self.start:g} is not inside ({self.lower:g}, {self.upper:g})")
+
+    def value(self, raw: Array) -> Array:
+        """The coefficient at the trainable number `raw` (zero at the start)."""
+        if self.positive:
+            return self.start * jnp.exp(raw)
+        if self.lower is not None and self.upper is not None:
+            width = self.upper - self.lower
+            return self.lower + width * sigmoid(raw + logit(jnp.asarray((self.start - self.lower) / width, raw.dtype)))
+        return self.start + (abs(self.start) or 1.0) * raw
+
+    def _leak(self, *_: Any) -> NoReturn:
+        raise ProblemError(
+            "an Unknown coefficient is used outside `equation` (in a condition, an exact solution or a reference); "
+            "give boundary and initial values as numbers or as functions of the coordinates alone"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _leak
+    __pow__ = __rpow__ = __neg__ = __float__ = __array__ = __jax_array__ = _leak

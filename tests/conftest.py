@@ -1,0 +1,32 @@
+"""Strict JAX for every test: float64, no silent rank or dtype promotion, shapes checked."""
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture
+def run_parent(tmp_path):
+    """The `--out` of a test's runs."""
+    parent = tmp_path / "runs"
+    parent.mkdir()
+    return parent
+
+
+@pytest.fixture
+def user_problems(tmp_path):
+    """A `--problems` directory, and a function that writes a problem's file into it."""
+    folder = tmp_path / "problems"
+    folder.mkdir()
+
+    def write(name, text):
+        path = folder / f"{name}.py"
+        path.write_text(text)
+        return path
+
+    write.folder = folder
+    return write
