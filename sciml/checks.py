@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sciml.conditions import Condition, Data, Dirichlet, Initial, Periodic, Robin
+from sciml.conditions import Condition, Dirichlet, Initial, Periodic, Robin, Term
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
 from sciml.objective import Objective
@@ -66,30 +66,26 @@ def check_hard_conditions(problem: Problem, hard: Sequence[Condition], objective
 
     Every hard condition's own residual is measured on the model, on points of its face that include the corners.
     """
-    from sciml.derivatives import closure
-
+    terms = [(condition, term) for condition in hard for term in condition.terms(problem)]
+    measured = jax.jit(lambda theta: [_violation(objective, term, theta) for _, term in terms])(objective.start)
+    tolerance = _TOLERANCE if objective.dtype == jnp.float64 else 1e-3
     mistakes = []
-    for condition in hard:
-        for term in condition.terms(problem):
-            cube = jnp.concatenate([_corners(term.dimension, objective.dtype), shifted(sobol_integers(64, term.dimension), jax.random.key(0), objective.dtype)])
-            points = term.place(cube)
-            indices = closure(tuple(need.index for need in term.needs))
-            frame = objective.model.frame(points.reshape(-1, points.shape[-1]), indices)
-            jet = objective.model.jet(objective.network(objective.start), frame, indices)
-            values = {
-                need: jnp.broadcast_to(jet.get(need.index, jnp.zeros((len(problem.field_names), 1))), (len(problem.field_names), points.shape[0] * points.shape[1]))[
-                    problem.field_names.index(need.field)
-                ].reshape(points.shape[:2])
-                for need in term.needs
-            }
-            residual = np.abs(np.asarray(term.residual(values, points, term.known(points), {})[0]))
-            size = 1.0 + max(float(jnp.max(jnp.abs(value))) for value in values.values())
-            worst = int(residual.argmax())
-            tolerance = _TOLERANCE if objective.dtype == jnp.float64 else 1e-3
-            if not residual[worst] <= tolerance * size:
-                mistakes.append(_contradiction(problem, hard, condition, term.name, np.asarray(points[0, worst]), float(residual[worst])))
+    for (condition, term), (residual, points, size) in zip(terms, measured, strict=True):
+        worst = int(jnp.argmax(jnp.where(jnp.isfinite(residual), residual, jnp.inf)))
+        if not residual[worst] <= tolerance * size:
+            mistakes.append(_contradiction(problem, hard, condition, term.name, np.asarray(points[worst]), float(residual[worst])))
     if mistakes:
         raise ProblemError(mistakes, f"conditions of {problem.name}")
+
+
+def _violation(objective: Objective, term: Term, theta: Array) -> tuple[Array, Array, Array]:
+    """Residual of a term on the model, the points, and the size that the residual is to be compared with."""
+    inside = shifted(sobol_integers(64, term.dimension), jax.random.key(0), objective.dtype)
+    points = term.place(jnp.concatenate([_corners(term.dimension, objective.dtype), inside]))
+    known = term.known(points)
+    residual = jnp.abs(objective.term_residuals(theta, term, points, known)[0])
+    size = 1.0 + max((jnp.max(jnp.abs(value)) for value in known), default=jnp.zeros(()))
+    return residual, points[0], size
 
 
 def _contradiction(problem: Problem, hard: Sequence[Condition], condition: Condition, name: str, point: np.ndarray, amount: float) -> str:
@@ -118,18 +114,22 @@ def _corners(dimension: int, dtype) -> Array:
 
 def check_start(objective: Objective, theta: Array) -> None:
     """Raises `ProblemError` if a residual is not finite at the initial parameters, saying which and where."""
-    points = jax.jit(objective.draw)(jax.random.fold_in(objective.key, 1 << 22))
-    for number, term in enumerate(objective.terms):
-        blocks = objective.prepare_term(number, points[number])
-        residuals = np.asarray(jax.jit(lambda theta, blocks, number=number: objective.residuals(theta, number, blocks))(theta, blocks))
+    drawn, found = jax.jit(lambda theta: _start_residuals(objective, theta))(theta)
+    for term, points, array in zip(objective.terms, drawn, found, strict=True):
+        residuals = np.asarray(array)
         bad = ~np.isfinite(residuals)
         if bad.any():
             component, place = np.argwhere(bad)[0]
-            at = where(objective.problem.domain, np.asarray(points[number][0, place]))
+            at = where(objective.problem.domain, np.asarray(points[0, place]))
             raise ProblemError(
                 f"{term.components[component]} of {objective.problem.name} is not finite at the start ({residuals[component, place]} at {at}, and at "
                 f"{bad.any(axis=0).sum()} of {bad.shape[1]} points); look for a division by zero, a root or a logarithm of the untrained field"
             )
+
+
+def _start_residuals(objective: Objective, theta: Array) -> tuple[tuple[Array, ...], list[Array]]:
+    points = objective.draw(jax.random.fold_in(objective.key, 1 << 22))
+    return points, [objective.residuals(theta, number, blocks) for number, blocks in enumerate(objective.prepare(points))]
 
 
 def check_memory(phases: Sequence[Phase], parameters: int, bytes_each: int) -> None:
@@ -153,5 +153,3 @@ def where(domain: Box, point: np.ndarray) -> str:
     """A point as text, `(t=0, x=-1)`."""
     return "(" + ", ".join(f"{name}={value:.4g}" for name, value in zip(domain.coordinates, point.tolist(), strict=True)) + ")"
 
-
-__all__ = ["Data", "check_conditions", "check_hard_conditions", "check_memory", "check_start"]

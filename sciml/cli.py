@@ -106,16 +106,18 @@ def run(
 @app.command()
 def resume(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    overrides: Overrides = [],
+    problems: Problems = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that was stopped or killed."""
+    """Go on with a run that was stopped or killed, or, with --set phases.1.steps=50000, with a complete one."""
     _require_run(directory)
     from sciml.runs import execute
     from sciml.runs.progress import progress
 
     with progress(_stderr(), quiet=quiet) as listener:
-        result = execute.resume(directory, listener=listener)
+        result = execute.resume(directory, listener=listener, more=overrides, problems=problems)
     _finish(result, as_json)
 
 
@@ -124,6 +126,7 @@ def predict(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     at: Annotated[Path, typer.Option(metavar="POINTS.csv", help="Points: a header with the coordinates' names, then one point per line.")],
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Where to write; without it, to the terminal.")] = None,
+    problems: Problems = None,
 ) -> None:
     """Evaluate the solution of a run at the points of a CSV file."""
     _require_run(directory)
@@ -132,13 +135,13 @@ def predict(
     from sciml.runs.load import load
     from sciml.runs.points import count_outside, format_fields, read_points
 
-    solution = load(directory)
+    solution = load(directory, problems)
     box = solution.problem.domain
     points = read_points(at, box.coordinates)
     values = solution(**points)
     text = format_fields(points, values if isinstance(values, dict) else {solution.problem.field_names[0]: values})
     if outside := count_outside(points, box.intervals):
-        _stderr().print(f"{outside} of the points are outside {box}: extrapolated", highlight=False)
+        typer.echo(f"extrapolated: {outside} of {len(points[box.coordinates[0]])} points are outside {box}", err=True)
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -171,9 +174,11 @@ def check(
     config = load_config(name, overrides, problems)
     _configure(config)
 
+    problem = catalog.load_problem(config.problem, config.parameters, problems)
+
     from sciml.runs.checks import check as find
 
-    findings = find(catalog.load_problem(config.problem, config.parameters, problems), config)
+    findings = find(problem, config)
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
         table.add_row("[green]ok[/green]" if finding.ok else "[red]wrong[/red]", finding.name, _plain(finding.text))
@@ -196,9 +201,9 @@ def new_problem(
         problems.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError as error:
-        raise ConfigError(f"{path} exists and stays as it is; choose another name") from error
     except OSError as error:
+        if path.exists():
+            raise ConfigError(f"{path} exists and stays as it is; choose another name") from error
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
     typer.echo(f"{path} written; edit it, then type: sciml check {name} --problems {problems}")
 
@@ -228,9 +233,9 @@ def _finish(result: Result, as_json: bool) -> None:
 
 
 def _configure(config: Config) -> None:
-    from sciml import device
+    from sciml.runs.build import configure
 
-    device.configure(config.precision, config.execution.device, config.execution.threads, config.execution.devices)
+    configure(config)
 
 
 def _require_run(directory: Path) -> None:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as Spec
 
 from sciml.conditions import Known, Term, equation_term
-from sciml.derivatives import closure
+from sciml.derivatives import MultiIndex, closure
 from sciml.errors import ProblemError
 from sciml.nets.model import Frame, Model, trainable_mask
 from sciml.problem import Problem
@@ -213,10 +213,18 @@ class Objective:
 
     def _residuals(self, theta: Array, number: int, block: Block) -> Array:
         """Residuals `(components, n)` of a term on one block."""
-        term, names = self.terms[number], self.problem.field_names
-        jet = self.model.jet(self.network(theta), block.frame, self.indices[number])
+        term, indices = self.terms[number], self.indices[number]
+        return self._form(theta, term, indices, block)
+
+    def term_residuals(self, theta: Array, term: Term, points: Array, known: Known) -> Array:
+        """Residuals `(components, n)` of any term at `points` `(s, n, d)`, one of the objective's or not."""
+        indices = closure(tuple(need.index for need in term.needs))
+        return self._form(theta, term, indices, Block(points, self.model.frame(points.reshape(-1, points.shape[-1]), indices), known))
+
+    def _form(self, theta: Array, term: Term, indices: tuple[MultiIndex, ...], block: Block) -> Array:
+        jet = self.model.jet(self.network(theta), block.frame, indices)
         stencil, count = block.points.shape[:2]
-        rows = stencil * count
+        names, rows = self.problem.field_names, stencil * count
         zero = jnp.zeros((len(names), rows), self.dtype)
         values = {
             need: jnp.broadcast_to(jet.get(need.index, zero), (len(names), rows))[names.index(need.field)].reshape(stencil, count)
@@ -249,12 +257,11 @@ class Objective:
         count = jax.tree.leaves(blocks)[0].shape[0]
 
         def total(theta: Array, blocks: Any) -> Any:
-            local = jax.tree.leaves(blocks)[0].shape[0]
-            first = gradient(theta, jax.tree.map(lambda leaf: leaf[0], blocks))
-            if local == 1:
-                return first
-            rest = jax.tree.map(lambda leaf: leaf[1:], blocks)
-            return jax.lax.scan(lambda carry, block: (jax.tree.map(jnp.add, carry, gradient(theta, block)), None), first, rest)[0]
+            if jax.tree.leaves(blocks)[0].shape[0] == 1:
+                return gradient(theta, jax.tree.map(lambda leaf: leaf[0], blocks))
+            shapes = jax.eval_shape(gradient, theta, jax.tree.map(lambda leaf: leaf[0], blocks))
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            return jax.lax.scan(lambda carry, block: (jax.tree.map(jnp.add, carry, gradient(theta, block)), None), zeros, blocks)[0]
 
         if sharded and self._mesh is not None:
             summed = jax.shard_map(

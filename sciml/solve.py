@@ -86,7 +86,7 @@ def prepare(
     ansatz, hard, soft = build_ansatz(problem)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
     features = Features(problem.domain, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0])
-    module = build_network(settings, features.size, len(problem.field_names), keys[1]) if network is None or isinstance(network, Network) else network
+    module = build_network(settings, features.size, len(problem.field_names), keys[1]) if isinstance(network or settings, Network) else network
     _check_network(module, features.size, problem)
     model = Model(features, module, ansatz, settings.output_scale)
     soft_terms = [term for condition in soft for term in condition.terms(problem)]

@@ -327,7 +327,7 @@ class _FirstOrderRunner:
         self._advance = jax.jit(self.phase.advance, donate_argnums=0)
 
     def begin(self, theta: Array, batch: None, origin: int) -> AdamState:
-        return jax.tree.map(jnp.array, self.phase.begin(theta, origin))
+        return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), self.phase.begin(theta, origin))
 
     def advance(self, state: AdamState, batch: None, until: int) -> AdamState:
         return self._advance(state, jnp.asarray(until))

@@ -24,12 +24,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 WIDTH, HIDDEN_LAYERS, POINTS = 64, 4, 4096
 VISCOSITY = 0.01 / math.pi
 REQUIREMENTS = ("torch==2.13.0", "deepxde")
-PRECISIONS = ("float32", "float64")
+Precision = Literal["float32", "float64"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 LARGE = (2048, 2048, 2048)
 BLOCK = (128, WIDTH, WIDTH)
 """A cache block of points through one hidden layer: the matrix product that the step is made of."""
@@ -88,7 +89,7 @@ def step_operations() -> int:
     return 2 * POINTS * (forward + backward)
 
 
-def start_sciml(precision: str) -> tuple[Callable[[int], float], str]:
+def start_sciml(precision: Precision) -> tuple[Callable[[int], float], str]:
     """Our side: `sciml.prepare` with the equation alone and one Adam phase, timed between snapshots of its training loop."""
     import sciml
 
@@ -120,11 +121,11 @@ def start_sciml(precision: str) -> tuple[Callable[[int], float], str]:
     return seconds_per_step, f"sciml {sciml.__version__}"
 
 
-def start_deepxde(precision: str) -> tuple[Callable[[int], float], str]:
+def start_deepxde(precision: Precision) -> tuple[Callable[[int], float], str]:
     """DeepXDE's side: `Model.train` with Adam; a callback times the steps alone, without the tests before and after them."""
     os.environ["DDE_BACKEND"] = "pytorch"
-    import deepxde
-    import torch
+    import deepxde  # pyright: ignore[reportMissingImports]
+    import torch  # pyright: ignore[reportMissingImports]
 
     deepxde.config.set_default_float(precision)
     domain = deepxde.geometry.GeometryXTime(deepxde.geometry.Interval(-1, 1), deepxde.geometry.TimeDomain(0, 1))
@@ -160,7 +161,7 @@ def start_deepxde(precision: str) -> tuple[Callable[[int], float], str]:
 # ── the machine's matrix products ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def sciml_products(precision: str) -> Callable[[tuple[int, int, int], int], float]:
+def sciml_products(precision: Precision) -> Callable[[tuple[int, int, int], int], float]:
     """Seconds of a number of chained matrix products in XLA."""
     import jax
     import jax.numpy as jnp
@@ -175,9 +176,9 @@ def sciml_products(precision: str) -> Callable[[tuple[int, int, int], int], floa
     return seconds
 
 
-def deepxde_products(precision: str) -> Callable[[tuple[int, int, int], int], float]:
+def deepxde_products(precision: Precision) -> Callable[[tuple[int, int, int], int], float]:
     """Seconds of a number of chained matrix products in PyTorch."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     def seconds(shape: tuple[int, int, int], count: int) -> float:
         rows, inner, columns = shape
@@ -212,7 +213,7 @@ SIDES = {"sciml": (start_sciml, sciml_products), "deepxde": (start_deepxde, deep
 # ── processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def serve(side: str, precision: str) -> None:
+def serve(side: str, precision: Precision) -> None:
     """A worker: answers one JSON line per request line, until its input ends. Whatever libraries print goes to stderr."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -285,9 +286,7 @@ def cache_folder() -> Path:
 # ── report ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def table(
-    seconds: dict[tuple[str, str], list[float]], rates: dict[tuple[str, str], dict[str, float]], versions: dict[str, str]
-) -> str:
+def table(seconds: dict[tuple[str, str], list[float]], rates: dict[tuple[str, str], dict[str, float]], versions: dict[str, str]) -> str:
     """Markdown: step times, their ratio, and the share of the machine's matrix-product rate that a step reaches."""
     operations = step_operations()
     lines = [
@@ -307,7 +306,11 @@ def table(
             f"| {precision} | {side} | {median * 1e3:.1f} | {min(samples) * 1e3:.1f} to {max(samples) * 1e3:.1f} | {ratio} "
             f"| {operations / median / 1e9:.0f} | {operations / median / peak:.0%} |"
         )
-    lines += ["", f"| precision | matrix products in | {_shape(LARGE)}, GFLOP/s | {_shape(BLOCK)}, GFLOP/s |", "|---|---|---|---|"]
+    lines += [
+        "",
+        f"| precision | matrix products in | {_shape(LARGE)}, GFLOP/s | {_shape(BLOCK)}, GFLOP/s |",
+        "|---|---|---|---|",
+    ]
     for (side, precision), rate in rates.items():
         library = {"sciml": "XLA", "deepxde": "PyTorch"}[side]
         lines.append(f"| {precision} | {library} | {rate['large'] / 1e9:.0f} | {rate['block'] / 1e9:.0f} |")

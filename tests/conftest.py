@@ -1,7 +1,14 @@
 """Strict JAX for every test: float64, no silent rank or dtype promotion, shapes checked."""
 
+import os
+from pathlib import Path
+
 import jax
 import pytest
+
+import sciml
+
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(sciml.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

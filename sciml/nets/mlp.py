@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sciml.derivatives import SCALAR_FUNCTIONS, Jet, MultiIndex, affine, compose
@@ -42,11 +43,11 @@ def layer_sizes(inputs: int, outputs: int, width: int, depth: int) -> list[int]:
 
 def glorot_weights(sizes: Sequence[int], key: Array) -> list[Array]:
     """One matrix of shape `(out, in)` per layer."""
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        jax.random.normal(layer, (after, before)) * jnp.sqrt(2.0 / (before + after))
-        for layer, before, after in zip(keys, sizes[:-1], sizes[1:], strict=True)
-    ]
+
+    shapes = [(after, before) for before, after in zip(sizes[:-1], sizes[1:], strict=True)]
+    ends = np.cumsum([after * before for after, before in shapes])
+    drawn = jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1].tolist())
+    return [values.reshape(shape) * float(np.sqrt(2.0 / sum(shape))) for values, shape in zip(drawn, shapes, strict=True)]
 
 
 def propagate(

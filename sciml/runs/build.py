@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sciml.errors import ConfigError, ProblemError, RunError, ScimlError
-from sciml.runs import catalog
+from sciml.runs import catalog, files
 from sciml.runs.config import Config, load_config
+from sciml.runs.environment import NAME as ENVIRONMENT
 from sciml.runs.store import Store
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ THETA = "theta"
 """Path of the trainable numbers, one flat vector, in a `best` checkpoint."""
 
 
-def read_config(directory: Path, overrides: tuple[str, ...] = (), problems: Path | None = None) -> Config:
+def read_config(directory: Path, overrides: Sequence[str] = (), problems: Path | None = None) -> Config:
     """The config of a run directory. Raises `RunError` where there is none that can be used."""
     path = directory / CONFIG
     if not path.is_file():
@@ -70,6 +72,12 @@ def best_parameters(directory: Path) -> np.ndarray:
 def source_hash(name: str, problems: Path | None) -> str:
     """The SHA-256 of the problem's text."""
     return hashlib.sha256(catalog.problem_source(name, problems).encode()).hexdigest()
+
+
+def has_changed(directory: Path, name: str, problems: Path | None) -> bool:
+    """Whether the problem's text differs from the one that the run in `directory` began with."""
+    path = directory / ENVIRONMENT
+    return path.exists() and files.read_json(path).get("problem_source") != source_hash(name, problems)
 
 
 def data_hashes(problem: Problem, config: Config) -> dict[str, str]:

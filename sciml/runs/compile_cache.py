@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sciml.errors import RunError
+from sciml.runs.environment import available_cores
 
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def use_compile_cache() -> str | None:
-    """Let JAX keep compiled programs in the private folder. Call it before anything is compiled.
+    """Let JAX keep compiled programs in the private folder. Call it once the threads are set, before anything is compiled.
 
+    How a program sums depends on the number of threads for which it was compiled, and so each number has its own folder.
     Returns a message where there can be no cache (a home that is read-only or full): then all is compiled anew.
     A folder that the user names by `JAX_COMPILATION_CACHE_DIR` is left as it is. Raises `RunError` for a folder of others.
     """
@@ -26,8 +28,8 @@ def use_compile_cache() -> str | None:
         folder = private_folder(os.environ)
     except OSError as error:
         return f"compiled programs are not kept: {error}"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_compilation_cache_dir", str(folder / f"threads-{available_cores()}"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     return None
 
 

@@ -63,7 +63,7 @@ class Config(Settings):
     precision: Literal["float64", "float32"] = "float64"
     network: Network = Field(default=Network(), examples=[{"width": 20}])
     points: Points = Field(default=Points(), examples=[{"interior": 2048}])
-    weights: dict[str, float] = Field(default={}, examples=[{"initial": 100.0}])
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={}, examples=[{"initial": 100.0}])
     """Weights of the loss terms, by term name; 1 where nothing is said."""
     phases: Phases = Field(default="auto", examples=[[{"kind": "adam"}, {"kind": "broyden"}]])
     stop: Stop = Field(default=Stop(), examples=[{"target_error": 1e-6}])

@@ -21,11 +21,11 @@ PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "equinox", "flax", "optax", "orba
 VARIABLES = re.compile(r"(JAX|XLA|SLURM)_\w+|CUDA_VISIBLE_DEVICES")
 SECRETS = re.compile(r"JWT|TOKEN|SECRET|PASSWORD|CREDENTIAL|KEY")
 
-DECIDES_BITS = ("versions", "device", "cores", "threads", "cpu", "variables")
+DECIDES_BITS = ("versions", "device", "threads", "cpu", "variables")
 
 
-def collect(threads: int | None) -> dict[str, Any]:
-    """Versions, device, cores, git commit, allow-listed variables. Asks JAX for its devices, so they must have been set."""
+def collect() -> dict[str, Any]:
+    """Versions, device, cores, threads, git commit, allow-listed variables. Call it once JAX's devices have been set."""
     import jax
 
     devices = jax.local_devices()
@@ -34,8 +34,8 @@ def collect(threads: int | None) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "sciml": sciml.__version__} | _versions(),
         "platform": platform.platform(),
         "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
-        "cores": available_cores(),
-        "threads": threads,
+        "cores": os.cpu_count(),
+        "threads": available_cores(),
         "cpu": _processor(),
         "commit": _commit(Path(sciml.__file__).parent.parent),
         "variables": allowed_variables(os.environ),
@@ -44,11 +44,7 @@ def collect(threads: int | None) -> dict[str, Any]:
 
 def allowed_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that steer JAX and name a Slurm job; no others, and none that may hold a secret (`SLURM_JWT`)."""
-    return {
-        name: value
-        for name, value in sorted(environment.items())
-        if VARIABLES.fullmatch(name) and not SECRETS.search(name)
-    }
+    return {name: value for name, value in sorted(environment.items()) if VARIABLES.fullmatch(name) and not SECRETS.search(name)}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -57,6 +57,19 @@ def replacing(path: Path, crash_point: str = "") -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def replacing_each(folder: Path) -> Iterator[Path]:
+    """A new folder to write to; on leaving, each file in it takes its place in `folder` in one step."""
+    temporary = folder / ".partial"
+    temporary.mkdir(parents=True, exist_ok=True)
+    yield temporary
+    for path in sorted(temporary.iterdir()):
+        sync_file(path)
+        os.replace(path, folder / path.name)
+    temporary.rmdir()
+    sync_folder(folder)
+
+
 def write_text(path: Path, text: str, crash_point: str = "") -> None:
     """Replace the content of `path` in one step."""
     with replacing(path, crash_point) as temporary:

@@ -37,8 +37,7 @@ def _acquire(descriptor: int, directory: Path) -> None:
         ) from error
     except OSError as error:
         raise RunError(
-            f"{directory} cannot be locked ({error.strerror}): its file system has no locks; "
-            "choose a folder on another one with --out"
+            f"{directory} cannot be locked ({error.strerror}): its file system has no locks; choose a folder on another one with --out"
         ) from error
 
 

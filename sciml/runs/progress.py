@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from sciml.runs.listener import Listener
 
@@ -112,7 +113,7 @@ class _Display(Listener):
             self.message(event)
 
     def message(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def numbers(self, row: Mapping[str, Any]) -> str:
         """Loss, noise-to-signal ratio and error of a row of metrics."""
@@ -123,7 +124,7 @@ class _Display(Listener):
         """Time used and time left."""
         left, limit = self.pace.left(), self.wall_limit
         text = duration(self.pace.elapsed)
-        if left is not None:
+        if left:
             text += f", about {duration(left)} left" + ("" if self.pace.last else " in this phase")
         if limit is not None:
             text += f" (stops in {duration(max(limit - self.pace.elapsed, 0.0))})"
@@ -156,7 +157,7 @@ class LiveProgress(_Display):
     def started(self, directory: Path, config: Config, experiment: Experiment, step: int) -> None:
         super().started(directory, config, experiment, step)
         self.live.start()
-        self.live.update("compiling ...")
+        self.live.update(Text("compiling", style="dim"))
 
     def snapshot(self, snapshot: Snapshot, row: Mapping[str, Any]) -> None:
         self.note(snapshot)

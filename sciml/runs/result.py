@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NAME = "result.json"
 SCHEMA_VERSION = 1
 
+PHASES, TARGET_ERROR, WALL_LIMIT, SIGNAL = "phases", "target error", "wall limit", "signal"
+"""Why a run ended: its phases did, or one of these came before."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -62,10 +65,14 @@ def training_part(snapshot: Snapshot, outcome: Outcome, ended_by: str) -> dict[s
     steps = snapshot.step - sum(phase["steps"] for phase in phases)
     if steps > 0:
         evaluations = snapshot.evaluations - sum(phase["evaluations"] for phase in phases)
-        phases.append(
-            {"kind": snapshot.kind, "steps": steps, "evaluations": evaluations, "loss": snapshot.loss, "ended_by": ended_by}
-        )
-    return {"outcome": str(outcome), "step": snapshot.step, "phases": phases, "switch": snapshot.switch, "unknowns": snapshot.unknowns}
+        phases.append({"kind": snapshot.kind, "steps": steps, "evaluations": evaluations, "loss": snapshot.loss, "ended_by": ended_by})
+    return {
+        "outcome": str(outcome),
+        "ended_by": ended_by,
+        "step": snapshot.step,
+        "phases": phases,
+        "switch": snapshot.switch,
+    }
 
 
 def compose(
@@ -74,14 +81,12 @@ def compose(
     seconds: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     error: Error | None,
-    *,
+    unknowns: Mapping[str, float],
     parameters: int,
     device: str,
 ) -> dict[str, Any]:
     """The content of `result.json` (docs/design.md, 3.6); numbers that are not finite become None."""
-    phases = [
-        phase | {"seconds": spent} for phase, spent in zip(training["phases"], seconds["phases"], strict=False)
-    ]
+    phases = [phase | {"seconds": spent} for phase, spent in zip(training["phases"], seconds["phases"], strict=False)]
     return finite(
         {
             "schema_version": SCHEMA_VERSION,
@@ -89,6 +94,7 @@ def compose(
             "problem": config.problem,
             "seed": config.seed,
             "seconds": {name: seconds[name] for name in ("total", "compile", "training")},
+            "ended_by": training["ended_by"],
             "steps": training["step"],
             "parameters": parameters,
             "precision": config.precision,
@@ -96,8 +102,8 @@ def compose(
             "phases": phases,
             "switch": training["switch"],
             "error": None if error is None else error.as_dict(),
-            "validation": _validation(rows),
-            "unknowns": {name: {"value": value, "standard_error": None} for name, value in training["unknowns"].items()},
+            "validation": _validation(rows[-1:] if training["ended_by"] == TARGET_ERROR else rows),
+            "unknowns": {name: {"value": value, "standard_error": None} for name, value in unknowns.items()},
             "baselines": {},
         }
     )

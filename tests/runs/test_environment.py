@@ -35,11 +35,11 @@ def test_only_listed_variables_and_no_secrets() -> None:
 
 
 def test_environment_names_versions_and_device() -> None:
-    environment = collect(threads=2)
+    environment = collect()
     assert json.loads(json.dumps(environment)) == environment
     assert environment["device"]["platform"] == "cpu"
     assert {"python", "jax", "jaxlib", "numpy", "sciml"} <= set(environment["versions"])
-    assert environment["threads"] == 2
+    assert environment["threads"] == len(os.sched_getaffinity(0))
     assert os.environ.get("HOME", "no home") not in json.dumps(environment)
 
 
@@ -73,7 +73,7 @@ def test_a_folder_of_mine_that_others_can_write_to_is_closed(tmp_path: Path) -> 
 def test_a_folder_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private_folder({"XDG_CACHE_HOME": str(tmp_path)})
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
-    with pytest.raises(RunError, match="belongs to another user; .*XDG_CACHE_HOME"):
+    with pytest.raises(RunError, match=r"belongs to another user; .*XDG_CACHE_HOME"):
         private_folder({"XDG_CACHE_HOME": str(tmp_path)})
 
 

@@ -34,11 +34,16 @@ def test_content_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     files.write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
-        temporary.write_text("new")
-        raise ZeroDivisionError
+    with pytest.raises(OSError, match="disk"):
+        write_half(path)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["config.toml"]
+
+
+def write_half(path: Path) -> None:
+    with files.replacing(path) as temporary:
+        temporary.write_text("ne")
+        raise OSError("disk")
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:

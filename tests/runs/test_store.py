@@ -178,9 +178,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_how_to_go_on(tmp_path: P
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_a_disk_that_fails_later_leaves_the_old_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
-) -> None:
+def test_a_disk_that_fails_later_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int) -> None:
     store = Store(tmp_path)
     store.save("latest", ARRAYS, CURSOR)
 

@@ -1,0 +1,127 @@
+"""Runs a config in its own directory: trains, saves, survives, measures, reports. The only place that ties these together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sciml.errors import ConfigError, RunError
+from sciml.runs import build, catalog, files
+from sciml.runs.compile_cache import use_compile_cache
+from sciml.runs.config import Config, dump_config, run_name
+from sciml.runs.interrupt import watched
+from sciml.runs.listener import Listener
+from sciml.runs.lock import exclusive
+from sciml.runs.result import NAME as RESULT
+from sciml.runs.result import Result, is_complete, read_result
+from sciml.runs.session import Session
+from sciml.runs.stopwatch import CompileTime, Stopwatch
+
+if TYPE_CHECKING:
+    from sciml.problem import Problem
+
+
+def run(config: Config, out: str | Path, *, listener: Listener | None = None, problems: Path | None = None) -> Result:
+    """Train what `config` says in a directory below `out`, named by what defines the result.
+
+    A complete directory is only reported (`Result.reused`); an incomplete one is resumed, with the `[execution]` and `[stop]`
+    of `config`. Raises `ConfigError` and `ProblemError` for what cannot be trained, `RunError` for a directory that cannot be
+    used, and `Interrupted` after a signal, once all is saved. Sets JAX's precision and device for the whole process.
+    """
+    started, listener = time.perf_counter(), listener or Listener()
+    _prepare_machine(config, listener)
+    problem = catalog.load_problem(config.problem, config.parameters, problems)
+    source = catalog.problem_source(config.problem, problems)
+    directory = Path(out) / run_name(config, source, build.data_hashes(problem, config))
+    with files.disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with exclusive(directory):
+            result = _readable_result(directory)
+            if is_complete(result):
+                return _reused(directory, result, listener)
+            if (directory / build.CONFIG).exists():
+                stored = build.read_config(directory, problems=problems)
+                config = stored.model_copy(update={"execution": config.execution, "stop": config.stop})
+            return _train(directory, config, problem, problems, started, listener)
+
+
+def resume(directory: str | Path, *, listener: Listener | None = None, more: Sequence[str] = (), problems: Path | None = None) -> Result:
+    """Go on with a run; the config in its directory rules.
+
+    `more` are `key=value` texts that give a run, even a complete one, more to do: longer or additional phases
+    (`phases.1.steps=20000`), another `[stop]` or `[execution]`. Raises as `run` does.
+    """
+    started, directory, listener = time.perf_counter(), Path(directory), listener or Listener()
+    before = build.read_config(directory, problems=problems)
+    config = build.read_config(directory, more, problems)
+    _refuse_another_run(before, config, directory)
+    if not is_complete(_readable_result(directory)) or config != before:
+        _prepare_machine(config, listener)
+    with files.disk_errors(directory), exclusive(directory):
+        result = _readable_result(directory)
+        if is_complete(result) and config == before:
+            return _reused(directory, result, listener)
+        if build.has_changed(directory, config.problem, problems):
+            raise RunError(
+                f"the problem '{config.problem}' has changed since {directory} began; undo that, "
+                f"or `sciml run {directory / build.CONFIG}` to begin anew"
+            )
+        problem = catalog.load_problem(config.problem, config.parameters, problems)
+        return _train(directory, config, problem, problems, started, listener)
+
+
+def _train(directory: Path, config: Config, problem: Problem, problems: Path | None, started: float, listener: Listener) -> Result:
+    compile_time = CompileTime()
+    with compile_time.measured(), watched() as interrupt:
+        experiment = build.build(config, problem)
+        config = config.model_copy(update={"phases": experiment.phases})
+        files.write_text(directory / build.CONFIG, dump_config(config))
+        with Session(directory, config, experiment, Stopwatch(compile_time, started), interrupt, listener) as session:
+            session.note_environment(build.source_hash(config.problem, problems))
+            session.restore()
+            (directory / RESULT).unlink(missing_ok=True)
+            files.sync_folder(directory)
+            session.train()
+            return session.finish()
+
+
+def _prepare_machine(config: Config, listener: Listener) -> None:
+    build.configure(config)
+    if message := use_compile_cache():
+        listener.message(message)
+
+
+def _readable_result(directory: Path) -> dict | None:
+    try:
+        return read_result(directory)
+    except RunError as error:
+        raise RunError(f"{error}; `rm {directory / RESULT}` and `sciml resume {directory}` write it anew") from error
+
+
+def _reused(directory: Path, result: dict | None, listener: Listener) -> Result:
+    reused = Result(directory, result or {}, reused=True)
+    listener.message(f"{directory} is complete; `sciml resume {directory}` with longer phases trains on")
+    listener.finished(reused)
+    return reused
+
+
+def _refuse_another_run(before: Config, after: Config, directory: Path) -> None:
+    """More of the same run may be asked for, but not another one: that belongs in another directory."""
+    free = {"execution": after.execution, "stop": after.stop, "phases": after.phases}
+    changed = [name for name in Config.model_fields if getattr(before.model_copy(update=free), name) != getattr(after, name)]
+    old, new = before.phases, after.phases
+    if old != "auto" and (new == "auto" or not _extends(old, new)):
+        changed.append("phases (they may only become longer or more)")
+    if changed:
+        raise ConfigError(
+            f"{', '.join(changed)} cannot change within a run; `sciml run {directory / build.CONFIG} --set ...` begins another"
+        )
+
+
+def _extends(old: Sequence, new: Sequence) -> bool:
+    return len(new) >= len(old) and all(
+        longer.steps >= phase.steps and longer == phase.model_copy(update={"steps": longer.steps})
+        for phase, longer in zip(old, new, strict=False)
+    )

@@ -1,0 +1,298 @@
+"""report.html: what was solved, how well, against what and at which cost; one file that anyone can open or send."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sciml.errors import Outcome
+from sciml.runs import files
+from sciml.runs.html import Html, duration, join, number, page, prose, symbol, table, tag
+
+if TYPE_CHECKING:
+    from sciml.problem import Problem
+    from sciml.solution import Solution
+
+NAME = "report.html"
+Result = Mapping[str, Any]
+
+LARGEST_LISTING = 20
+"""Events that are listed; a run with more says how many there were."""
+
+CAPTIONS = {
+    "solution": "The solution, the reference and the pointwise error, as far as the problem has them.",
+    "history": "Residuals, error and the noise-to-signal ratio of the gradient over the optimiser's steps.",
+}
+
+
+def write(directory: Path, solution: Solution, result: Result) -> Path:
+    """Writes `report.html` into a run directory and returns its path.
+
+    Takes the figures, `config.toml` and `environment.json` that stand there; what is missing is left out.
+    """
+    path = directory / NAME
+    files.write_text(path, render(directory, solution, result))
+    return path
+
+
+def render(directory: Path, solution: Solution, result: Result) -> Html:
+    """The report as HTML."""
+    sections = (
+        _summary(solution, result),
+        _section("What was solved", _what_was_solved(solution)),
+        _section("How well", _how_well(result, directory / "figures" / "solution.png")),
+        _section("Unknown coefficients", _unknowns(result)),
+        _section("Training", _training(solution, result, directory / "figures" / "history.png")),
+        _section("Further figures", _further_figures(directory / "figures")),
+        _section("Config", _listing(directory / "config.toml")),
+        _section("Environment", _environment(directory / "environment.json")),
+        tag("footer", f"Written by sciml into {directory.name}. Everything in this page stands in the file itself."),
+    )
+    return page(f"{solution.problem.name}: report", *sections)
+
+
+def _section(title: str, content: Html) -> Html:
+    """A titled section, or nothing where there is nothing to say."""
+    return tag("section", tag("h2", title), content) if content else Html()
+
+
+# ── the first screen ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _summary(solution: Solution, result: Result) -> Html:
+    outcome = str(result.get("outcome", ""))
+    badge = tag("span", outcome, class_="badge ok" if outcome == Outcome.OK else "badge") if outcome else ""
+    title = tag("div", tag("h1", solution.problem.name), badge, class_="title")
+    return tag("header", title, tag("p", prose(_first_line(solution.problem)), class_="lead"), _cards(result))
+
+
+def _cards(result: Result) -> Html:
+    error, seconds, validation = (result.get(name) or {} for name in ("error", "seconds", "validation"))
+    cards = []
+    if error:
+        cards.append(_card("Relative L² error", _amount(error), f"against the {_kind(error)} reference"))
+    if validation:
+        note = join(["on fresh points; largest ", number(validation.get("worst"))])
+        cards.append(_card("Mean square residual", number(validation.get("mean_square")), note))
+    if seconds:
+        note = join([duration(seconds.get("compile")), " of it compiling"])
+        cards.append(_card("Time", duration(seconds.get("total")), note))
+    if "parameters" in result:
+        note = f"{result.get('precision', '')}, seed {result.get('seed', '–')}"
+        cards.append(_card("Trainable numbers", f"{result['parameters']:,}", note))
+    return tag("div", *cards, class_="cards")
+
+
+def _card(name: str, value: Any, note: Any) -> Html:
+    parts = ((name, "name"), (value, "value"), (note, "note"))
+    return tag("div", *(tag("div", content, class_=kind) for content, kind in parts), class_="card")
+
+
+def _amount(error: Result) -> Html:
+    """The error, or what bounds it from above when it is below the error of the reference."""
+    if error.get("at_floor"):
+        return join(["below ", number(error["reference"]["estimated_error"])])
+    return number(error.get("rel_l2"))
+
+
+def _kind(error: Result) -> str:
+    return str(error["reference"]["kind"]).replace("_", " ")
+
+
+# ── sections ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _what_was_solved(solution: Solution) -> Html:
+    problem = solution.problem
+    rows = [(symbol(name), join([number(lower, 6), " to ", number(upper, 6)])) for name, (lower, upper) in problem.domain.intervals.items()]
+    tables = [tag("div", tag("h3", "Domain"), table(("Coordinate", "Interval"), rows))]
+    coefficients = [(symbol(name), number(value, 6) if isinstance(value, float) else value) for name, value in problem.coefficients.items()]
+    coefficients += [(symbol(name), f"to be found, from {unknown.start:g}") for name, unknown in problem.unknowns.items()]
+    if coefficients:
+        tables.append(tag("div", tag("h3", "Coefficients"), table(("Coefficient", "Value"), coefficients)))
+    conditions = "\n".join(describe(condition) for condition in problem.conditions())
+    return join(
+        [
+            *(tag("p", prose(paragraph)) for paragraph in _paragraphs(problem)[1:]),
+            tag("h3", "Equation, zero where the physics holds"),
+            tag("pre", _source(problem.equation)),  # type: ignore[attr-defined]
+            *((tag("h3", "Conditions"), tag("pre", conditions)) if conditions else ()),
+            tag("div", *tables, class_="columns"),
+        ]
+    )
+
+
+def _how_well(result: Result, figure: Path) -> Html:
+    error = result.get("error")
+    if not error:
+        text = "This problem has no reference: nothing but the residual on fresh points says how well it is solved."
+        return join([tag("p", text), _figure(figure)])
+    reference = error["reference"]
+    place = join(part for name, value in error["where"].items() for part in (", ", symbol(name), " = ", number(value, 4)))
+    rows: list[tuple[Any, Html]] = [("Relative L² error", _amount(error))]
+    if len(error["fields"]) > 1:
+        rows += [(join(["of the field ", symbol(name)]), number(value)) for name, value in error["fields"].items()]
+    rows += [
+        (join(["Largest error, at ", Html(place.removeprefix(", "))]), number(error["max_abs"])),
+        (f"Error of the reference itself ({_kind(error)}), estimated", number(reference["estimated_error"])),
+    ]
+    return join([table(("Measured on the reference's grid", ""), rows, numbers=(1,)), _floor_note(error), _rivals(result), _figure(figure)])
+
+
+def _floor_note(error: Result) -> Html:
+    if not error.get("at_floor"):
+        return Html()
+    return tag("p", "The solution differs from the reference by less than the reference is uncertain, so only a bound can be stated.")
+
+
+def _rivals(result: Result) -> Html:
+    """The network beside the solver of the reference and the other classical solvers that were run."""
+    error, seconds = result["error"], result.get("seconds") or {}
+    rows = [("This network", _amount(error), duration(seconds.get("total")))]
+    if error["reference"]["kind"] != "exact":
+        own = join(["± ", number(error["reference"]["estimated_error"])])
+        rows.append((f"Reference: {_kind(error)}", own, duration(error["reference"]["seconds"])))
+    baselines = result.get("baselines") or {}
+    rows += [(name, number(row.get("rel_l2")), duration(row.get("seconds"))) for name, row in baselines.items()]
+    if len(rows) == 1:
+        return Html()
+    heading = tag("h3", "Beside classical solvers")
+    return join([heading, table(("Method", "Relative L² error", "Time"), rows, numbers=(1, 2))])
+
+
+def _unknowns(result: Result) -> Html:
+    rows = []
+    for name, found in (result.get("unknowns") or {}).items():
+        spread = found.get("standard_error")
+        rows.append((symbol(name), number(found.get("value"), 6), "–" if spread is None else join(["± ", number(spread)])))
+    return table(("Coefficient", "Value", "Standard error"), rows, numbers=(1, 2)) if rows else Html()
+
+
+def _further_figures(folder: Path) -> Html:
+    return join(_figure(path) for path in sorted(folder.glob("*.png")) if path.stem not in CAPTIONS)
+
+
+def _figure(path: Path) -> Html:
+    """A picture inside the page, or nothing where the file is missing."""
+    if not path.exists():
+        return Html()
+    caption = CAPTIONS.get(path.stem, path.stem.replace("_", " "))
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    image = tag("img", src=f"data:image/png;base64,{data}", alt=caption)
+    return tag("figure", image, tag("figcaption", caption))
+
+
+def _training(solution: Solution, result: Result, figure: Path) -> Html:
+    phases: Sequence[Result] = result.get("phases") or ()
+    if not phases:
+        return _figure(figure)
+    rows = [
+        (
+            f"{position}. {phase['kind']}",
+            f"{phase['steps']:,}",
+            f"{phase['evaluations']:,}",
+            duration(phase.get("seconds")),
+            number(phase.get("loss")),
+            str(phase["ended_by"]),
+        )
+        for position, phase in enumerate(phases, 1)
+    ]
+    header = ("Phase", "Steps", "Evaluations", "Time", "Loss", "Ended by")
+    return join([_switch(result), table(header, rows, numbers=(1, 2, 3, 4)), _figure(figure), _events(solution)])
+
+
+def _switch(result: Result) -> Html:
+    from sciml.figures import switch_text
+
+    switch = result.get("switch")
+    if not switch:
+        return tag("p", "No phase was ended by a trigger that watches the gradient's noise.") if len(result["phases"]) > 1 else Html()
+    text = switch_text(switch)
+    return tag("p", f"{text[0].upper()}{text[1:]}.")
+
+
+def _events(solution: Solution) -> Html:
+    events = [event for row in solution.history for event in row.get("events") or ()]
+    if not events:
+        return Html()
+    listed = [tag("li", event) for event in events[:LARGEST_LISTING]]
+    if len(events) > LARGEST_LISTING:
+        listed.append(tag("li", f"and {len(events) - LARGEST_LISTING} more in metrics.jsonl"))
+    return join([tag("h3", "Events"), tag("ul", *listed)])
+
+
+def _listing(path: Path) -> Html:
+    if not path.exists():
+        return Html()
+    content = tag("pre", path.read_text(encoding="utf-8"))
+    return tag("details", tag("summary", f"{path.name}, sufficient to repeat the run"), content)
+
+
+def _environment(path: Path) -> Html:
+    if not path.exists():
+        return Html()
+    rows = list(_flat(files.read_json(path)))
+    return tag("details", tag("summary", "Versions, device and variables"), table(("Name", "Value"), rows)) if rows else Html()
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name} ")
+        elif value is not None:
+            rows.append((f"{prefix}{name}", str(value)))
+    return rows
+
+
+# ── what a problem says about itself ──────────────────────────────────────────────────────────────────────────────────
+
+
+def describe(condition: Any) -> str:
+    """A condition as one would write it, with functions by their names: `Initial(start, hard=False, weight=100)`."""
+    if is_dataclass(condition):
+        given = {
+            each.name: getattr(condition, each.name)
+            for each in fields(condition)
+            if each.init and (each.name == "value" or getattr(condition, each.name) != each.default)
+        }
+    else:
+        given = {name: value for name, value in vars(condition).items() if not name.startswith("_")}
+    parts = [_written(value) if name == "value" else f"{name}={_written(value)}" for name, value in given.items()]
+    return f"{type(condition).__name__}({', '.join(parts)})"
+
+
+def _written(value: Any) -> str:
+    """A value in one word: functions by name, tables by the names and lengths of their columns."""
+    if callable(value):
+        return str(getattr(value, "__name__", type(value).__name__))
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {len(column)} values" for name, column in value.items()) + "}"
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _source(function: Callable[..., Any]) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(function)).strip()
+    except OSError:
+        return f"def {function.__name__}{inspect.signature(function)}: ...  # defined interactively, source not available"
+
+
+def _first_line(problem: Problem) -> str:
+    return _paragraphs(problem)[0] if _paragraphs(problem) else ""
+
+
+def _paragraphs(problem: Problem) -> list[str]:
+    """The docstring's paragraphs; the text that a dataclass makes up where there is none is left out."""
+    text = inspect.cleandoc(type(problem).__doc__ or "")
+    if text.startswith(f"{type(problem).__name__}("):
+        return []
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+__all__ = ["NAME", "describe", "render", "write"]

@@ -1,0 +1,60 @@
+"""The last words of a run: what matters, and nothing that is not known."""
+
+from sciml.runs.summary import summary
+
+RESULT = {
+    "problem": "fisher_kpp",
+    "outcome": "ok",
+    "seconds": {"total": 74.2, "compile": 10.0, "training": 60.0},
+    "parameters": 921,
+    "phases": [
+        {"kind": "adam", "steps": 812, "evaluations": 812, "seconds": 2.0, "loss": 1e-3, "ended_by": "noise"},
+        {"kind": "broyden", "steps": 5000, "evaluations": 5600, "seconds": 60.0, "loss": 1e-15, "ended_by": "budget"},
+    ],
+    "switch": {"step": 812, "nsr": 0.081, "threshold": 0.1, "by": "noise"},
+    "error": {
+        "rel_l2": 7.1e-9,
+        "max_abs": 3e-8,
+        "where": {"t": 0.3, "x": 0.125},
+        "at_floor": False,
+        "reference": {"kind": "exact", "estimated_error": 1e-16, "seconds": 0.1},
+    },
+    "validation": {"mean_square": 1e-14, "worst": 1e-6},
+    "unknowns": {"D": {"value": 0.012345, "standard_error": 2e-5}},
+}
+
+
+def test_a_finished_run(tmp_path):
+    (tmp_path / "report.html").touch()
+    text = summary(tmp_path, RESULT)
+    for expected in (
+        "fisher_kpp: ok in 1:14 min",
+        "7.10e-09 relative L2, at most 3.00e-08 at t=0.3, x=0.125 (reference: exact, itself good to 1.0e-16, 0.1 s)",
+        "adam 812 steps (ended by noise), broyden 5,000 steps (ended by budget)",
+        "at step 812 by noise (noise-to-signal ratio 8.10e-02, threshold 1.00e-01)",
+        "D = 0.012345 ± 2e-05",
+        str(tmp_path / "report.html"),
+    ):
+        assert expected in text
+    assert "next" not in text
+
+
+def test_an_error_below_that_of_the_reference_is_not_claimed(tmp_path):
+    floor = RESULT["error"] | {"at_floor": True, "reference": {"kind": "cole_hopf", "estimated_error": 1e-8, "seconds": 3.0}}
+    text = summary(tmp_path, RESULT | {"error": floor})
+    assert "below 1.0e-08 relative L2" in text
+    assert "7.1" not in text
+
+
+def test_a_stopped_run_says_how_to_go_on(tmp_path):
+    text = summary(tmp_path, {"problem": "a", "outcome": "stopped", "error": None, "switch": None})
+    assert f"sciml resume {tmp_path}" in text
+    assert "no exact or reference solution" in text
+    assert "switch" not in text
+
+
+def test_a_diverged_run_says_what_to_try(tmp_path):
+    error = RESULT["error"] | {"rel_l2": None, "max_abs": None, "where": None}
+    text = summary(tmp_path, RESULT | {"outcome": "diverged", "error": error})
+    assert "not finite" in text
+    assert "--set" in text
