@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from sciml.runs.config import Config
     from sciml.runs.result import Result
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+SIGNALLED = (INTERRUPTED, TERMINATED)
 
 
 class _Commands(TyperGroup):
@@ -32,7 +33,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ScimlError as error:
-            _stderr().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            kind = "" if error.exit_code in SIGNALLED else "error: "
+            _stderr().print(f"{kind}{error}", style="red", markup=False, highlight=False, emoji=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error

@@ -21,7 +21,7 @@ class Noise(Settings):
     """Ratio that the upper confidence bound must stay below, stated for the point count of the next phase."""
     patience: int = Field(3, ge=1)
     """Consecutive windows that must agree."""
-    window: int = Field(50, ge=4)
+    window: int = Field(64, ge=8)
     """Steps averaged into one measurement."""
     rise: float = Field(5.0, gt=1)
     """The trigger arms once the ratio has exceeded `rise` times its first value and then halved."""

@@ -25,7 +25,18 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "yaml", "pty"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_ATTRIBUTES = {("os", "fork"), ("os", "forkpty"), ("os", "system"), ("os", "popen")}
-WITHOUT_JAX = ("__init__", "__main__", "cli", "errors", "settings", "domain", "runs/config", "runs/catalog", "runs/overrides", "runs/mistakes")
+WITHOUT_JAX = (
+    "__init__",
+    "__main__",
+    "cli",
+    "errors",
+    "settings",
+    "domain",
+    "runs/config",
+    "runs/catalog",
+    "runs/overrides",
+    "runs/mistakes",
+)
 
 
 def name_of(path):

@@ -220,8 +220,11 @@ def _slice_rows(panel: Panel) -> list[tuple[str, Values, Normalize, str]]:
     if panel.reference is None or panel.error is None:
         return [(name, panel.values, *_field_colours([panel.values]))]
     colours = _field_colours([panel.values, panel.reference])
-    solution, reference = ((f"{name}, {kind}", array, *colours) for kind, array in zip(("solution", "reference"), panel[1:3], strict=True))
-    return [solution, reference, (f"{name}, |error|", _positive(panel.error), *_error_colours([panel.error]))]
+    return [
+        (f"{name}, solution", panel.values, *colours),
+        (f"{name}, reference", panel.reference, *colours),
+        (f"{name}, |error|", _positive(panel.error), *_error_colours([panel.error])),
+    ]
 
 
 def _draw_middle_lines(panels: list[Panel], coordinates: Mapping[str, Values]) -> Figure:

@@ -14,10 +14,12 @@ from sciml.domain import TIME
 from sciml.errors import ProblemError
 from sciml.problem import Problem
 from sciml.reference.grid import Reference, relative_l2, uniform_grid
-from sciml.reference.semidiscrete import Semidiscrete
+from sciml.reference.semidiscrete import Focus, Semidiscrete
 
 DEFAULT_POINTS = {1: 64, 2: 16}
 FEWEST_POINTS = 6
+STIFF = 3000.0
+"""Spectral radius times duration from which on an implicit integrator costs less than the explicit one."""
 
 
 def method_of_lines(
@@ -25,14 +27,16 @@ def method_of_lines(
     points: int | None = None,
     tolerance: float = 1e-9,
     grid: Mapping[str, np.ndarray] | None = None,
+    focus: Focus | None = None,
 ) -> Reference:
     """Solve a time-dependent problem in one or two space dimensions by collocation at `points` nodes per space coordinate.
 
-    Chebyshev nodes, Fourier where a coordinate is periodic; Radau IIA of order 5 in time with the exact Jacobian, or for
-    second order in time the explicit DOP853, with the relative tolerance `tolerance` per step. The result is interpolated to
-    the coordinates `grid`, of which the times begin at the start, or to the grid of `exact_reference`. Its estimated error is the difference to a solve with three quarters of the points
-    and ten times the tolerance: what the coarse solve lacks, an upper bound for the fine one once both resolve the solution.
-    `seconds` is the fine solve alone, without compilation.
+    Chebyshev nodes, Fourier where a coordinate is periodic; in time the explicit DOP853, or for stiff equations Radau IIA of
+    order 5 with the exact Jacobian, with the relative tolerance `tolerance` per step. `focus = {"x": (centre, width)}` draws
+    the nodes of a coordinate together around a thin front, which otherwise takes many points. The result is interpolated to the coordinates
+    `grid`, of which the times begin at the start, or to the grid of `exact_reference`. Its estimated error is the difference
+    to a solve with three quarters of the points and ten times the tolerance: what the coarse solve lacks, an upper bound for
+    the fine one once both resolve the solution. `seconds` is the fine solve alone, without compilation.
 
     Raises `ProblemError`, naming every reason, for a problem that it cannot solve: no time, unknown coefficients, data or
     integral conditions, a field without initial or boundary values, an equation that is not linear in its highest time
@@ -45,8 +49,8 @@ def method_of_lines(
     with jax.enable_x64(True), _on_cpu():
         Semidiscrete(problem, FEWEST_POINTS).check()
         grid = _checked(grid, problem)
-        fine, seconds = _solve(problem, points, tolerance, grid)
-        coarse, _ = _solve(problem, max(FEWEST_POINTS, 3 * points // 4), 10 * tolerance, grid)
+        fine, seconds = _solve(problem, points, tolerance, grid, focus)
+        coarse, _ = _solve(problem, max(FEWEST_POINTS, 3 * points // 4), 10 * tolerance, grid, focus)
     error = relative_l2(fine, coarse) + float(np.finfo(np.float64).eps)
     return Reference("method_of_lines", grid, fine, error, seconds)
 
@@ -61,18 +65,18 @@ def _checked(grid: Mapping[str, np.ndarray] | None, problem: Problem) -> dict[st
 
 
 def _solve(
-    problem: Problem, points: int, tolerance: float, grid: Mapping[str, np.ndarray]
+    problem: Problem, points: int, tolerance: float, grid: Mapping[str, np.ndarray], focus: Focus | None
 ) -> tuple[dict[str, np.ndarray], float]:
-    equations = Semidiscrete(problem, points)
+    equations = Semidiscrete(problem, points, focus)
     rate = jax.jit(equations.rate)
     jacobian = jax.jit(jax.jacfwd(equations.rate, argnums=1))
     times, state = grid[TIME], equations.initial_state()
-    implicit = equations.order == 1
     rate(times[0], state).block_until_ready()
-    if implicit:
-        jacobian(times[0], state).block_until_ready()
+    jacobian(times[0], state).block_until_ready()
 
     start = time.perf_counter()
+    stiff = _spectral_radius(np.asarray(jacobian(times[0], state))) * (times[-1] - times[0]) > STIFF
+    implicit = equations.order == 1 and stiff
     options = {"jac": lambda t, y: np.asarray(jacobian(t, y))} if implicit else {}
     solver = (Radau if implicit else DOP853)(
         lambda t, y: np.asarray(rate(t, y)), times[0], state, times[-1], rtol=tolerance, atol=0.01 * tolerance, **options
@@ -80,6 +84,16 @@ def _solve(
     states = [state, *(_advance(solver, t) for t in times[1:])]
     seconds = time.perf_counter() - start
     return equations.on_grid(np.stack(states), grid), seconds
+
+
+def _spectral_radius(matrix: np.ndarray, iterations: int = 50) -> float:
+    """An estimate of the largest absolute eigenvalue, as the mean growth of a vector under repeated multiplication."""
+    vector = np.random.default_rng(0).standard_normal(len(matrix))
+    growth = []
+    for _ in range(iterations):
+        vector = matrix @ (vector / np.linalg.norm(vector))
+        growth.append(np.linalg.norm(vector))
+    return float(np.exp(np.mean(np.log(np.maximum(growth[iterations // 2 :], 1e-300)))))
 
 
 def _advance(solver: Radau | DOP853, until: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from sciml.problem import Derivative, Problem
 from sciml.reference.spectral import chebyshev_axis, fourier_axis
 
 Target = Callable[[Array], Array]
+Focus = Mapping[str, tuple[float, float]]
 
 
 class _Boundary(NamedTuple):
@@ -30,12 +31,14 @@ class _Boundary(NamedTuple):
 class Semidiscrete:
     """The initial value problem y' = rate(t, y) that collocation at `points` nodes per space coordinate makes of a problem.
 
+    `focus` maps a coordinate to the centre and width of a front at which its nodes are drawn together.
+
     The state `y` is one vector: the values of all fields at the free nodes, then, where the equations are of second order in
     time, their velocities. Values on faces follow from the boundary conditions. Raises `ProblemError` with every reason why
     the problem cannot be treated so.
     """
 
-    def __init__(self, problem: Problem, points: int) -> None:
+    def __init__(self, problem: Problem, points: int, focus: Focus | None = None) -> None:
         _refuse(_mistakes_of_kind(problem), problem)
         self.problem = problem
         self.fields = problem.field_names
@@ -44,8 +47,11 @@ class Semidiscrete:
         self.order = max(need.index.count(self.time_axis) for need in problem.needs)
         self.starts, self.boundaries, periodic = _sort_conditions(problem)
         _refuse(_mistakes_of_completeness(problem, self.order, self.starts, self.boundaries, periodic), problem)
+        _refuse(_mistakes_of_focus(problem, focus or {}, periodic), problem)
         self.axes = [
-            (fourier_axis if name in periodic else chebyshev_axis)(problem.domain.intervals[name], points) for name in self.space
+            fourier_axis(interval, points) if name in periodic else chebyshev_axis(interval, points, (focus or {}).get(name))
+            for name, interval in problem.domain.intervals.items()
+            if name != TIME
         ]
         self.free = tuple(axis.free for axis in self.axes)
         self.shape = tuple(len(axis.nodes[axis.free]) for axis in self.axes)
@@ -229,6 +235,15 @@ def _sort_conditions(
                     target = value_of(problem, condition.value, position, len(names), f"condition on {face.name}")
                     boundaries[name, face.name] = _Boundary(a, b, target)
     return starts, boundaries, periodic
+
+
+def _mistakes_of_focus(problem: Problem, focus: Focus, periodic: set[str]) -> list[str]:
+    mistakes = []
+    for name, (centre, width) in focus.items():
+        lower, upper = problem.domain.intervals.get(name, (0.0, 0.0))
+        if name in periodic or not (lower <= centre <= upper and width > 0):
+            mistakes.append(f"focus on {name} = {centre:g}, width {width:g}: name a coordinate with faces and a place inside")
+    return mistakes
 
 
 def _mistakes_of_completeness(

@@ -24,16 +24,29 @@ class Axis:
         return slice(None) if self.periodic else slice(1, -1)
 
 
-def chebyshev_axis(interval: tuple[float, float], count: int) -> Axis:
-    """`count` Chebyshev points of the second kind, both ends included (Trefethen 2000, Spectral Methods in MATLAB, chapter 6)."""
+def chebyshev_axis(interval: tuple[float, float], count: int, focus: tuple[float, float] | None = None) -> Axis:
+    """`count` Chebyshev points of the second kind, both ends included (Trefethen 2000, Spectral Methods in MATLAB, chapter 6).
+
+    `focus = (centre, width)` draws them together around a front: spacing grows from the centre on a scale of `width`, by the
+    hyperbolic sine map of Tee & Trefethen (2006), SIAM J. Sci. Comput. 28, equation (3.4).
+    """
     lower, upper = interval
     angles = np.pi * (np.arange(count) - (count - 1) / 2) / (count - 1)
-    nodes = lower + (upper - lower) * (np.sin(angles) + 1) / 2
+    standard = np.sin(angles)
+    # Differences as products: no cancellation between close nodes.
+    gaps = 2 * np.sin((angles[:, None] - angles) / 2) * np.cos((angles[:, None] + angles) / 2)
+    if focus is None:
+        nodes = lower + (upper - lower) * (standard + 1) / 2
+        differences = (upper - lower) / 2 * gaps
+    else:
+        centre, width = focus
+        first, last = np.arcsinh((np.array(interval) - centre) / width)
+        stretched = first + (last - first) * (standard + 1) / 2
+        nodes = centre + width * np.sinh(stretched)
+        differences = 2 * width * np.cosh((stretched[:, None] + stretched) / 2) * np.sinh((last - first) / 4 * gaps)
     nodes[0], nodes[-1] = lower, upper
     weights = (-1.0) ** np.arange(count)
     weights[[0, -1]] /= 2
-    # x_j - x_k as a product of sines: no cancellation between close nodes
-    differences = (upper - lower) * np.sin((angles[:, None] - angles) / 2) * np.cos((angles[:, None] + angles) / 2)
     np.fill_diagonal(differences, 1.0)
     matrix = weights / weights[:, None] / differences
     return Axis(nodes, _with_rows_summing_to_zero(matrix), _barycentric(nodes, weights, lambda gap: gap), periodic=False)
@@ -67,7 +80,7 @@ def _barycentric(
 
     def interpolation(points: np.ndarray) -> np.ndarray:
         gaps = distance(points[:, None] - nodes)
-        hits = np.abs(gaps) < 1e-14 * (nodes[-1] - nodes[0])
+        hits = np.abs(gaps) < 1e-15 * (nodes[-1] - nodes[0])
         shares = weights / np.where(hits, 1.0, gaps)
         shares = np.where(hits.any(axis=1, keepdims=True), hits, shares)
         return shares / shares.sum(axis=1, keepdims=True)

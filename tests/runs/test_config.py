@@ -159,7 +159,10 @@ def test_all_mistakes_are_listed_at_once():
         ({"problem": "fisher_kpp", "network": {"width": "20"}}, 'network.width = "20" is not a whole number'),
         ({"problem": "fisher_kpp", "weights": {"initial": -1.0}}, "weights.initial = -1.0 must be at least 0"),
         ({"problem": "fisher_kpp", "network": 3}, "network = 3 is not a table; write for example network = {width = 20}"),
-        ({"problem": "fisher_kpp", "execution": {"device": "cuda"}}, 'execution.device = "cuda" does not exist; known: auto, cpu, gpu, tpu'),
+        (
+            {"problem": "fisher_kpp", "execution": {"device": "cuda"}},
+            'execution.device = "cuda" does not exist; known: auto, cpu, gpu, tpu',
+        ),
         ({"problem": "fisher_kpp", "parameters": {"D": math.nan}}, "parameters.D = nan is not a finite number"),
     ],
 )
@@ -208,7 +211,14 @@ def test_overrides_are_toml_values_and_fall_back_to_text(tmp_path):
     path.write_text('problem = "fisher_kpp"\n[[phases]]\nkind = "adam"\n[[phases]]\nkind = "lbfgs"\n')
     config = load_config(
         path,
-        ["phases.0.steps=2000", "network.width=30", "network.activation=sin", "parameters.D=2e-2", 'warm_start="runs/a=b"', "phases.1.until=[]"],
+        [
+            "phases.0.steps=2000",
+            "network.width=30",
+            "network.activation=sin",
+            "parameters.D=2e-2",
+            'warm_start="runs/a=b"',
+            "phases.1.until=[]",
+        ],
     )
     assert config.phases[0] == Adam(steps=2000)
     assert config.phases[1] == LBFGS()
