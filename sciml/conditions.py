@@ -316,7 +316,7 @@ def _on_face(
 
 
 def _scale_to_box(domain: Box, cube: Array) -> Array:
-    lower, upper = jnp.asarray(domain.lower, cube.dtype), jnp.asarray(domain.upper, cube.dtype)
+    lower, upper = jnp.asarray([domain.lower], cube.dtype), jnp.asarray([domain.upper], cube.dtype)
     return (lower + (upper - lower) * cube)[None]
 
 

@@ -25,7 +25,7 @@ def shifted(integers: Array, key: Array, dtype: jnp.dtype) -> Array:
     Blocks under independent shifts are independent, so that their spread measures the sampling noise of their mean.
     """
     shift = jax.random.bits(key, (integers.shape[1],), jnp.uint32)
-    scaled = (integers ^ shift).astype(dtype) * 2.0**-_BITS + 2.0 ** -(_BITS + 1)
+    scaled = (integers ^ shift[None]).astype(dtype) * 2.0**-_BITS + 2.0 ** -(_BITS + 1)
     return jnp.minimum(scaled, 1.0 - jnp.finfo(dtype).epsneg)
 
 

@@ -17,13 +17,13 @@ class Noise(Settings):
     """End a phase when the gradient's noise-to-signal ratio has risen, fallen and stays low (see `sciml.optim.noise`)."""
 
     kind: Literal["noise"] = "noise"
-    threshold: float = Field(0.1, gt=0)
+    threshold: float = Field(default=0.1, gt=0)
     """Ratio that the upper confidence bound must stay below, stated for the point count of the next phase."""
-    patience: int = Field(3, ge=1)
+    patience: int = Field(default=3, ge=1)
     """Consecutive windows that must agree."""
-    window: int = Field(64, ge=8)
+    window: int = Field(default=64, ge=8)
     """Steps averaged into one measurement."""
-    rise: float = Field(5.0, gt=1)
+    rise: float = Field(default=5.0, gt=1)
     """The trigger arms once the ratio has exceeded `rise` times its first value and then halved."""
 
 
@@ -31,8 +31,8 @@ class Plateau(Settings):
     """End a phase when the loss no longer falls: median over a window below `improvement` of the window before."""
 
     kind: Literal["plateau"] = "plateau"
-    window: int = Field(500, ge=10)
-    improvement: float = Field(0.01, gt=0, lt=1)
+    window: int = Field(default=500, ge=10)
+    improvement: float = Field(default=0.01, gt=0, lt=1)
 
 
 Trigger = Annotated[Noise | Plateau, Field(discriminator="kind")]
@@ -44,34 +44,34 @@ class Adam(Settings):
     """First-order descent on fresh points at every step (optax), learning rate halved on a plateau."""
 
     kind: Literal["adam"] = "adam"
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(default=1000, ge=1)
     optimizer: Optimizer = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     decay: Literal["constant", "cosine", "exponential"] = "constant"
-    warmup: int = Field(0, ge=0)
-    clip: float | None = Field(None, gt=0)
+    warmup: int = Field(default=0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient."""
-    plateau_window: int = Field(500, ge=10)
+    plateau_window: int = Field(default=500, ge=10)
     """Steps without improvement after which the learning rate is multiplied by `plateau_factor`."""
-    plateau_factor: float = Field(0.5, gt=0, le=1)
+    plateau_factor: float = Field(default=0.5, gt=0, le=1)
     until: tuple[Trigger, ...] = (Noise(),)
 
 
 class LineSearch(Settings):
     """Strong Wolfe conditions (Nocedal & Wright 2006, algorithms 3.5 and 3.6)."""
 
-    decrease: float = Field(1e-4, gt=0, lt=0.5)
-    curvature: float = Field(0.9, gt=0, lt=1)
-    evaluations: int = Field(25, ge=2)
+    decrease: float = Field(default=1e-4, gt=0, lt=0.5)
+    curvature: float = Field(default=0.9, gt=0, lt=1)
+    evaluations: int = Field(default=25, ge=2)
 
 
 class LBFGS(Settings):
     """Limited-memory BFGS on a fixed point set, redrawn by residual every `redraw` iterations."""
 
     kind: Literal["lbfgs"] = "lbfgs"
-    steps: int = Field(10000, ge=1)
-    memory: int = Field(50, ge=1)
-    redraw: int = Field(500, ge=0)
+    steps: int = Field(default=10000, ge=1)
+    memory: int = Field(default=50, ge=1)
+    redraw: int = Field(default=500, ge=0)
     """Iterations between redraws of the points (0: never)."""
     line_search: LineSearch = LineSearch()
     until: tuple[Trigger, ...] = ()
@@ -81,8 +81,8 @@ class Broyden(Settings):
     """Self-scaled Broyden on a dense inverse Hessian, points redrawn by residual (RAD) with the Hessian carried."""
 
     kind: Literal["broyden"] = "broyden"
-    steps: int = Field(10000, ge=1)
-    redraw: int = Field(500, ge=0)
+    steps: int = Field(default=10000, ge=1)
+    redraw: int = Field(default=500, ge=0)
     line_search: LineSearch = LineSearch()
     until: tuple[Trigger, ...] = ()
 
@@ -94,27 +94,27 @@ class Network(Settings):
     """The network that answers: a multilayer perceptron on scaled coordinates (Equinox, or its Flax NNX twin)."""
 
     kind: Literal["mlp", "flax_mlp"] = "mlp"
-    width: int = Field(20, ge=1)
-    depth: int = Field(3, ge=1)
+    width: int = Field(default=20, ge=1)
+    depth: int = Field(default=3, ge=1)
     """Hidden layers."""
     activation: Literal["tanh", "sin", "swish", "gelu"] = "tanh"
-    fourier: int = Field(0, ge=0)
+    fourier: int = Field(default=0, ge=0)
     """Random Fourier features (pairs of cosine and sine) of the scaled coordinates; 0 for none."""
-    fourier_scale: float = Field(1.0, gt=0)
+    fourier_scale: float = Field(default=1.0, gt=0)
     """Standard deviation of the random frequencies, per unit of scaled coordinate."""
-    harmonics: int = Field(1, ge=1)
+    harmonics: int = Field(default=1, ge=1)
     """Harmonics of the exact periodic features of a coordinate whose periodicity is hard."""
-    output_scale: float = Field(1.0, gt=0)
+    output_scale: float = Field(default=1.0, gt=0)
 
 
 class Points(Settings):
     """How many collocation points each kind of term takes (a multiple of 32 is used as it is; other numbers are rounded up)."""
 
-    interior: int = Field(2048, ge=32)
-    boundary: int = Field(256, ge=32)
-    initial: int = Field(256, ge=32)
-    batch: int = Field(1024, ge=32)
+    interior: int = Field(default=2048, ge=32)
+    boundary: int = Field(default=256, ge=32)
+    initial: int = Field(default=256, ge=32)
+    batch: int = Field(default=1024, ge=32)
     """Interior points of one step of a first-order phase, drawn anew at each."""
-    pool: int = Field(8, ge=2)
+    pool: int = Field(default=8, ge=2)
     """Candidates per point when points are redrawn by residual."""
-    validation: int = Field(4096, ge=32)
+    validation: int = Field(default=4096, ge=32)

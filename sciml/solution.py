@@ -121,7 +121,8 @@ class Solution:
     """A trained network as a function of the coordinates, `solution(t=0.5, x=0.2)`, with its error and its history.
 
     `evaluate` maps points `(n, dimension)` to `(n, fields)`; `reference` is `None` where the problem has none; `history`
-    holds the rows of `metrics.jsonl` and `result` the content of `result.json`.
+    holds the rows of `metrics.jsonl` and `result` the content of `result.json`; `parameters` is the vector of trainable
+    numbers, from which another run may start (`warm_start`).
     """
 
     problem: Problem
@@ -130,6 +131,7 @@ class Solution:
     unknowns: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
+    parameters: Any = None
 
     def __call__(self, **coordinates: ArrayLike) -> Values | dict[str, Values]:
         """The fields at `coordinates`, which broadcast against each other; points outside the domain are extrapolated.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +62,7 @@ class Experiment:
     def solution(self, trainable: Array, history: Sequence[Mapping[str, Any]] = (), result: Mapping[str, Any] | None = None) -> Solution:
         """The trained solution as an object that can be called, plotted and stored."""
         unknowns = {name: float(value) for name, value in self.objective.unknowns(trainable).items()}
-        return Solution(self.problem, self._evaluate(trainable), self.reference, unknowns, [dict(row) for row in history], dict(result or {}))
+        return Solution(self.problem, self._evaluate(trainable), self.reference, unknowns, [dict(row) for row in history], dict(result or {}), trainable)
 
     def _evaluate(self, trainable: Array) -> Any:
         return lambda points: self._fields(trainable, jnp.asarray(points, self.objective.dtype))
@@ -72,11 +71,12 @@ class Experiment:
 def prepare(
     problem: Problem, *, network: Network | Any = None, points: Points | None = None, weights: Mapping[str, float] | None = None,
     phases: Literal["auto"] | Sequence[Phase] = "auto", seed: int = 0, precision: Literal["float64", "float32"] = "float64", block: int | None = None,
-    warm_start: str | Path | Array | None = None,
+    warm_start: Solution | Any = None,
 ) -> Experiment:  # fmt: skip
     """Builds and checks an Experiment.
 
-    `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`; `warm_start` a run directory or a vector of parameters.
+    `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`; `warm_start` a
+    Solution of the same model or its vector of parameters.
     Raises `ProblemError` for all that can be found before training.
     """
     configure(precision)
@@ -161,12 +161,9 @@ def problem_reference(problem: Problem) -> Reference | None:
     return None
 
 
-def warm_parameters(source: str | Path | Array, objective: Objective) -> Array:
-    """Parameters to start from: a vector, or the best state of a run directory. Raises `ProblemError` if sizes differ."""
-    if isinstance(source, (str, Path)):
-        from sciml.runs.store import Store
-
-        source = Store(Path(source)).load_best()[0]["theta"]
+def warm_parameters(source: Solution | Any, objective: Objective) -> Array:
+    """Parameters to start from. Raises `ProblemError` if the sizes differ."""
+    source = source.parameters if isinstance(source, Solution) else source
     theta = jnp.asarray(source, objective.dtype)
     if theta.shape != objective.start.shape:
         raise ProblemError(f"warm start: it has {theta.size} trainable numbers, this model {objective.parameters}; use the same [network] in both runs")

@@ -29,6 +29,9 @@ CYCLES = 3
 SUCCESS = 1e-4
 """A second phase that has lowered its loss by this factor has converged rather than failed when it ends."""
 
+BEST_EVERY = 100
+"""Steps between the states among which the best one is found, whatever the size of a chunk."""
+
 _PHASES: TypeAdapter[Any] = TypeAdapter(tuple[Phase, ...])
 _ENDED_BY = {
     Ended.NOISE: "noise", Ended.PLATEAU: "plateau", Ended.LINE_SEARCH: "line search", Ended.STAGNATED: "stagnation", Ended.DIVERGED: "diverged",
@@ -76,7 +79,12 @@ class Snapshot(NamedTuple):
 class Cursor:
     """Where training is: everything but arrays, and nothing but numbers and text, so that it can be written as JSON."""
 
+    asked: list[dict[str, Any]]
+    """Phases that were asked for."""
     plan: list[dict[str, Any]]
+    """Phases to be executed: those asked for, and what a failed one has put in after itself."""
+    places: list[int]
+    """Where in the plan each phase that was asked for stands (the last attempt at it)."""
     position: int = 0
     phase_step: int = 0
     step: int = 0
@@ -115,7 +123,7 @@ class Training:
     def __init__(self, objective: Objective, phases: Sequence[Phase], every: int, start: Array | None) -> None:
         self.objective, self.every = objective, every
         self.phases: list[Phase] = list(phases)
-        self.cursor = Cursor([phase.model_dump(mode="json") for phase in phases])
+        self.cursor = Cursor(_dump(phases), _dump(phases), list(range(len(phases))))
         self.theta = objective.start if start is None else start
         self.best = self.theta
         self.state: Any = None
@@ -139,25 +147,27 @@ class Training:
             self._begin(runner)
         elif runner.redraws(cursor.phase_step):
             self._redraw(runner)
-        settings = self.phases[cursor.position]
+        position, settings = cursor.position, self.phases[cursor.position]
         limit = min(settings.steps, runner.next_stop(cursor.phase_step, self.every))
-        self.state = runner.advance(self.state, self.batch, limit)
-        reading = runner.read(self.state)
-        cursor.step += reading.step - cursor.phase_step
-        cursor.phase_step = reading.step
-        cursor.evaluations = cursor.phase_start[0] + reading.evaluations
-        self.theta = self.state.theta
+        over = False
+        while not over and cursor.phase_step < limit:
+            self.state = runner.advance(self.state, self.batch, min(limit, _next_multiple(cursor.phase_step, BEST_EVERY)))
+            reading = runner.read(self.state)
+            cursor.step += reading.step - cursor.phase_step
+            cursor.phase_step = reading.step
+            cursor.evaluations = cursor.phase_start[0] + reading.evaluations
+            self.theta = jnp.copy(self.state.theta)  # the next chunk donates the state's own buffers
+            validation = self._validate(self.theta, self.validation_batch)
+            mean_square, worst = float(validation.mean_square), float(validation.worst)
+            over = reading.ended != Ended.RUNNING or cursor.phase_step >= settings.steps
+            if mean_square < cursor.best_validation and (over or cursor.phase_step % BEST_EVERY == 0):
+                cursor.best_validation, self.best = mean_square, self.theta
         if reading.rollbacks > cursor.rollbacks:
             events.append(f"step {cursor.step}: not finite; back to the last good state, learning rate x {reading.scale:.3g}")
             cursor.rollbacks = reading.rollbacks
-        validation = self._validate(self.theta, self.validation_batch)
-        mean_square, worst = float(validation.mean_square), float(validation.worst)
-        if mean_square < cursor.best_validation:
-            cursor.best_validation, self.best = mean_square, self.theta
-        ended = Ended(reading.ended)
-        if ended != Ended.RUNNING or cursor.phase_step >= settings.steps:
-            self._end(settings, reading, ended, events)
-        return self._snapshot(settings, reading, mean_square, worst, events)
+        if over:
+            self._end(settings, reading, Ended(reading.ended), events)
+        return self._snapshot(position, settings, reading, mean_square, worst, events)
 
     def _begin(self, runner: Any) -> None:
         cursor = self.cursor
@@ -192,7 +202,8 @@ class Training:
             cursor.switch = {"step": cursor.step, "nsr": reading.nsr, "threshold": threshold, "by": ended_by}
         if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
             self._go_back(settings, reading, events)
-        self.state, self.points, self.batch = None, None, None
+        if ended != Ended.RUNNING or cursor.position + 1 < len(self.phases):
+            self.state, self.points, self.batch = None, None, None  # kept only where more steps may follow
         cursor.running = False
         cursor.position += 1
         if ended == Ended.DIVERGED:
@@ -226,16 +237,17 @@ class Training:
         last = before[-1]
         slower = last.model_copy(update={"steps": max(500, min(last.steps, 2000)), "learning_rate": 0.3 * last.learning_rate})
         self.phases[cursor.position + 1 : cursor.position + 1] = [slower, settings]
-        cursor.plan = [phase.model_dump(mode="json") for phase in self.phases]
+        cursor.plan = _dump(self.phases)
+        cursor.places = [place + 2 if place >= cursor.position else place for place in cursor.places]
         events.append(f"step {cursor.step}: {settings.kind} gained little; back to {last.optimizer} at learning rate {slower.learning_rate:.2g}")
 
     # -- what is seen from outside ------------------------------------------------------------------------------------
 
-    def _snapshot(self, settings: Phase, reading: Reading, mean_square: float, worst: float, events: list[str]) -> Snapshot:
+    def _snapshot(self, position: int, settings: Phase, reading: Reading, mean_square: float, worst: float, events: list[str]) -> Snapshot:
         cursor = self.cursor
         unknowns = {name: float(value) for name, value in self.objective.unknowns(self.theta).items()}
         return Snapshot(
-            step=cursor.step, phase=min(cursor.position, len(cursor.records)), kind=settings.kind, evaluations=cursor.evaluations, loss=reading.loss, terms=reading.terms,
+            step=cursor.step, phase=position, kind=settings.kind, evaluations=cursor.evaluations, loss=reading.loss, terms=reading.terms,
             nsr=reading.nsr, nsr_bound=reading.nsr_bound, nsr_terms=reading.nsr_terms, gradient_norm=reading.gradient_norm, validation=mean_square, worst=worst,
             unknowns=unknowns, events=tuple(events), phases=tuple(cursor.records), switch=cursor.switch, outcome=None if cursor.outcome is None else Outcome(cursor.outcome),
             trainable=self.theta, best=self.best, budget=sum(phase.steps for phase in self.phases), checkpoint=self.checkpoint,
@@ -269,19 +281,33 @@ class Training:
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         filled = [jnp.asarray(arrays[_path((jax.tree_util.DictKey("state"), *path))], leaf.dtype) for path, leaf in leaves]
         self.state = jax.tree_util.tree_unflatten(structure, filled)
+        self.theta = jnp.copy(self.state.theta)
 
     def _extend(self, asked: Sequence[Phase]) -> None:
-        """More budget for a finished training: longer phases of the same kinds, or more of them."""
+        """More budget than when training began: longer phases of the same kinds, or more of them."""
         cursor = self.cursor
-        if len(asked) > len(self.phases):
-            self.phases += asked[len(self.phases) :]
-        for position, phase in enumerate(asked):
-            mine = self.phases[position]
-            if position >= cursor.position - 1 and phase.kind == mine.kind and phase.steps > mine.steps:
-                self.phases[position] = mine.model_copy(update={"steps": phase.steps})
-        cursor.plan = [phase.model_dump(mode="json") for phase in self.phases]
+        before = [phase["steps"] for phase in cursor.asked]
+        for number, phase in enumerate(asked):
+            if number >= len(before):
+                self.phases.append(phase)
+                cursor.places.append(len(self.phases) - 1)
+            elif phase.steps > before[number]:
+                self._lengthen(cursor.places[number], phase.steps - before[number])
+        cursor.asked, cursor.plan = _dump(asked), _dump(self.phases)
         if cursor.outcome == Outcome.OK and cursor.position < len(self.phases):
             cursor.outcome = None
+
+    def _lengthen(self, place: int, more: int) -> None:
+        """A phase that is not over, or whose budget was the last thing to end, goes on; after another end a new one like it begins."""
+        cursor, phase = self.cursor, self.phases[place]
+        finished = place == len(self.phases) - 1 < cursor.position
+        if finished and cursor.records[-1].ended_by != "budget":
+            self.phases.append(phase.model_copy(update={"steps": more}))
+        elif finished or place >= cursor.position:
+            self.phases[place] = phase.model_copy(update={"steps": phase.steps + more})
+        if finished and cursor.records[-1].ended_by == "budget":
+            cursor.records.pop()
+            cursor.position, cursor.running = place, True
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -336,7 +362,7 @@ class _FirstOrderRunner:
         return False
 
     def next_stop(self, step: int, every: int) -> int:
-        return step - step % every + every
+        return _next_multiple(step, every)
 
     def read(self, state: AdamState) -> Reading:
         components, variance, signal = np.asarray(state.components), *np.asarray(state.noise)
@@ -382,14 +408,22 @@ class _SecondOrderRunner:
         return self.settings.redraw > 0 and step > 0 and step % self.settings.redraw == 0
 
     def next_stop(self, step: int, every: int) -> int:
-        stop = step - step % every + every
-        return min(stop, step - step % self.settings.redraw + self.settings.redraw) if self.settings.redraw else stop
+        stop = _next_multiple(step, every)
+        return min(stop, _next_multiple(step, self.settings.redraw)) if self.settings.redraw else stop
 
     def read(self, state: second_order.State) -> Reading:
         components = np.asarray(self._components(state.theta, self.batch)).tolist()
         terms = dict(zip(self.objective.components, components, strict=True))
         norm = float(jnp.linalg.norm(state.gradient))
         return Reading(int(state.step), int(state.evaluations), int(state.ended), float(state.value), terms, norm)
+
+
+def _dump(phases: Sequence[Phase]) -> list[dict[str, Any]]:
+    return [phase.model_dump(mode="json") for phase in phases]
+
+
+def _next_multiple(step: int, every: int) -> int:
+    return step - step % every + every
 
 
 def _path(path: tuple[Any, ...]) -> str:

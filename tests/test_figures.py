@@ -1,8 +1,10 @@
 """Figures show what they should: panels, labels, the switch and its reason; and the files are images."""
 
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib._pylab_helpers import Gcf
 from matplotlib.colors import LogNorm
 from PIL import Image
 
@@ -270,6 +272,14 @@ def test_missing_numbers_are_gaps():
     assert np.isnan(loss.get_ydata()[7])
 
 
+def test_phases_end_where_the_result_says():
+    phases = [{"kind": "adam", "steps": 490}, {"kind": "lbfgs", "steps": 760}]
+    progress = figures.history_figure(history(), RESULT | {"phases": phases}).axes[0]
+    assert [text.get_text() for text in progress.texts] == ["adam", "lbfgs"]
+    assert [patch.get_extents().width > 0 for patch in progress.patches] == [True, True]
+    assert [text.xy[0] for text in progress.texts] == [245, 870]
+
+
 def test_a_switch_that_the_noise_did_not_cause_says_so():
     assert figures.switch_text({"step": 1000, "by": "budget", "nsr": 0.5, "threshold": 0.1}) == "switch at step 1,000 by budget"
     assert figures.switch_text({"step": 7, "by": "noise", "nsr": None, "threshold": 0.1}) == "switch at step 7 by noise"
@@ -301,11 +311,7 @@ def test_without_a_history_there_is_no_history_figure(tmp_path):
 
 
 def test_drawing_leaves_no_global_state():
-    import sys
-
-    import matplotlib
-
     before = dict(matplotlib.rcParams)
     figures.solution_figure(solve(Line()))
     assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in sys.modules
+    assert Gcf.get_num_fig_managers() == 0

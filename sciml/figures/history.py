@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import matplotlib
@@ -34,27 +35,27 @@ def history_figure(history: Sequence[Row], result: Row) -> Figure:
         axes = iter(figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0])
         _draw_progress(next(axes), history, result)
         if len(terms) > 1:
-            _draw_terms(next(axes), history, terms)
+            _draw_terms(next(axes), history, result, terms)
         if np.isfinite(ratio).any():
             _draw_ratio(next(axes), history, result, ratio)
         for name, values in unknowns.items():
-            _draw_unknown(next(axes), history, name, values)
+            _draw_unknown(next(axes), history, result, name, values)
     return figure
 
 
 def _draw_progress(axis: Axes, history: Sequence[Row], result: Row) -> None:
     steps = _series(history, "step")
-    _shade_phases(axis, history, named=True)
+    _shade_phases(axis, history, result, named=True)
     lines = (
-        ("worst", "largest residual, fresh points", ORANGE),
-        ("validation", "mean square residual,\nfresh points", BLUE),
-        ("loss", "training loss", GREY),
-        ("error", "relative $L_2$ error", VERMILION),
+        ("worst", "largest residual, fresh points", ORANGE, 1.3),
+        ("validation", "mean square residual,\nfresh points", BLUE, 2.6),
+        ("loss", "training loss", "black", 0.9),
+        ("error", "relative $L_2$ error", VERMILION, 2.2),
     )
-    for key, label, colour in lines:
+    for key, label, colour, width in lines:
         values = _series(history, key)
         if np.isfinite(values).any():
-            axis.plot(steps, values, color=colour, label=label, linewidth=2.2 if key == "error" else 1.3)
+            axis.plot(steps, values, color=colour, label=label, linewidth=width)
     _draw_floor(axis, history, result)
     axis.set_title("Training", pad=20)
     if result.get("switch"):
@@ -84,9 +85,9 @@ def switch_text(switch: Row) -> str:
     return text
 
 
-def _shade_phases(axis: Axes, history: Sequence[Row], named: bool = False) -> None:
+def _shade_phases(axis: Axes, history: Sequence[Row], result: Row, named: bool = False) -> None:
     start = 0
-    for number, (kind, end) in enumerate(_phase_ends(history)):
+    for number, (kind, end) in enumerate(_phase_ends(history, result)):
         axis.axvspan(start, end, color=PHASE_SHADES[number % len(PHASE_SHADES)], linewidth=0, zorder=0)
         if named:
             above = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "xytext": (0, 4)}
@@ -94,13 +95,17 @@ def _shade_phases(axis: Axes, history: Sequence[Row], named: bool = False) -> No
         start = end
 
 
-def _phase_ends(history: Sequence[Row]) -> list[tuple[str, int]]:
+def _phase_ends(history: Sequence[Row], result: Row) -> list[tuple[str, int]]:
+    """Kind and last step of each phase: from the result where it is known, from the rows before that."""
+    phases = result.get("phases")
+    if phases:
+        return list(zip((phase["kind"] for phase in phases), accumulate(phase["steps"] for phase in phases), strict=True))
     ends: dict[int, tuple[str, int]] = {row["phase"]: (row["kind"], row["step"]) for row in history}
     return [ends[phase] for phase in sorted(ends)]
 
 
-def _draw_terms(axis: Axes, history: Sequence[Row], terms: Mapping[str, Values]) -> None:
-    _shade_phases(axis, history)
+def _draw_terms(axis: Axes, history: Sequence[Row], result: Row, terms: Mapping[str, Values]) -> None:
+    _shade_phases(axis, history, result)
     steps = _series(history, "step")
     colours = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY)
     for number, (name, values) in enumerate(terms.items()):
@@ -114,7 +119,7 @@ def _draw_ratio(axis: Axes, history: Sequence[Row], result: Row, ratio: Values) 
     """Over the steps that measure it, with room for the switch that ends them."""
     known = np.isfinite(ratio)
     steps = _series(history, "step")[known]
-    _shade_phases(axis, history)
+    _shade_phases(axis, history, result)
     phases = _series(history, "phase")[known]
     bound = _series(history, "nsr_bound")[known]
     breaks = np.flatnonzero(np.diff(phases)) + 1
@@ -130,8 +135,8 @@ def _draw_ratio(axis: Axes, history: Sequence[Row], result: Row, ratio: Values) 
     _finish_logarithmic(axis, steps * 1.04)
 
 
-def _draw_unknown(axis: Axes, history: Sequence[Row], name: str, values: Values) -> None:
-    _shade_phases(axis, history)
+def _draw_unknown(axis: Axes, history: Sequence[Row], result: Row, name: str, values: Values) -> None:
+    _shade_phases(axis, history, result)
     axis.plot(_series(history, "step"), values, color=GREEN)
     axis.set_title(f"Unknown coefficient {symbol(name)}")
     _finish_steps(axis, _series(history, "step"))

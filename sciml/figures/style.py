@@ -64,6 +64,6 @@ def scientific(value: float) -> str:
     if not np.isfinite(value):
         return "not finite"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.2g}"
+        return f"{float(f'{value:.2g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return rf"${mantissa} \times 10^{{{int(exponent)}}}$"

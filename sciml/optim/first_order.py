@@ -82,7 +82,8 @@ class FirstOrder:
         evaluation = self.objective.sample_and_evaluate(state.theta, state.origin + state.step, self.counts)
         value = jnp.vdot(self.objective.weights, evaluation.components)
         norm = jnp.linalg.norm(evaluation.gradient)
-        updates, optimizer = self.transform.update(evaluation.gradient, state.optimizer, state.theta)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer counts with floats
+            updates, optimizer = self.transform.update(evaluation.gradient, state.optimizer, state.theta)
         moved = state._replace(theta=state.theta + state.scale * updates, optimizer=optimizer, components=evaluation.components, value=value, gradient_norm=norm)
         finite = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.all(jnp.isfinite(moved.theta))
         stepped = self._observe(moved, evaluation)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.fft import irfft, rfft
+from numpy.fft import irfft, rfft
 
 from sciml.errors import ProblemError
 from sciml.reference.grid import Reference, relative_l2
@@ -163,9 +163,9 @@ def _initial_spectrum(equation: _Equation, modes: int) -> np.ndarray:
 
 def _real_at_nyquist(multiplier: np.ndarray) -> np.ndarray:
     """The highest mode has no sine part: odd derivatives of it are zero."""
-    multiplier = np.array(multiplier)
-    multiplier[..., -1] = multiplier[..., -1].real
-    return multiplier
+    changed = np.array(multiplier)
+    changed[..., -1] = np.real(changed[..., -1])
+    return changed
 
 
 def _positions(interval: tuple[float, float], count: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sciml.errors import ProblemError
@@ -75,13 +76,12 @@ def uniform_grid(intervals: Mapping[str, tuple[float, float]], shape: Sequence[i
     return {name: np.linspace(*intervals[name], count) for name, count in zip(intervals, shape, strict=True)}
 
 
-def exact_reference(
-    problem: Problem, coordinates: Iterable[str], fields: Sequence[str], shape: Sequence[int] | None = None
-) -> Reference:
+def exact_reference(problem: Problem, coordinates: Iterable[str], fields: Sequence[str], shape: Sequence[int] | None = None) -> Reference:
     """The `Reference` that `problem.exact` gives on a uniform grid over the problem's domain, in float64.
 
-    `coordinates` and `fields` are names, in the order of the domain and of the values of `problem.exact`. The estimated error is what rounding may do: how far
-    the values move when every coordinate moves by one unit in the last place, plus the rounding of the values themselves.
+    `coordinates` and `fields` are names, in the order of the domain and of the values of `problem.exact`. The estimated
+    error is what rounding may do: how far the values move when every coordinate moves by one unit in the last place, plus
+    the rounding of the values themselves. Raises `ProblemError` where `exact` returns another number of fields.
     """
     grid = uniform_grid({name: problem.domain.intervals[name] for name in coordinates}, shape)
     start = time.perf_counter()
@@ -101,15 +101,14 @@ def relative_l2(truth: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]
 
 def _on_grid(problem: Problem, grid: Mapping[str, np.ndarray], fields: Sequence[str]) -> dict[str, np.ndarray]:
     with jax.enable_x64(True):
-        values = call_by_name(problem.exact, problem.domain, grid_points(grid), f"exact solution of {problem.name}")
+        points = jnp.asarray(grid_points(grid))
+        values = call_by_name(problem.exact, problem.domain, points, f"exact solution of {problem.name}")  # type: ignore[attr-defined]
     columns = values if isinstance(values, tuple | list) else (values,)
     if len(columns) != len(fields):
         raise ProblemError(f"exact returns {len(columns)} field(s); the equation has {len(fields)}: {', '.join(fields)}")
     shape = tuple(len(array) for array in grid.values())
     count = math.prod(shape)
-    return {
-        name: np.broadcast_to(_float64(column), count).reshape(shape) for name, column in zip(fields, columns, strict=True)
-    }
+    return {name: np.broadcast_to(_float64(column), count).reshape(shape) for name, column in zip(fields, columns, strict=True)}
 
 
 def _float64(array: Any) -> np.ndarray:

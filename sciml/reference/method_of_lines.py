@@ -14,7 +14,8 @@ from sciml.domain import TIME
 from sciml.errors import ProblemError
 from sciml.problem import Problem
 from sciml.reference.grid import Reference, relative_l2, uniform_grid
-from sciml.reference.semidiscrete import Focus, Semidiscrete
+from sciml.reference.initial_boundary import Focus
+from sciml.reference.semidiscrete import Semidiscrete
 
 DEFAULT_POINTS = {1: 64, 2: 16}
 FEWEST_POINTS = 6
@@ -31,12 +32,15 @@ def method_of_lines(
 ) -> Reference:
     """Solve a time-dependent problem in one or two space dimensions by collocation at `points` nodes per space coordinate.
 
-    Chebyshev nodes, Fourier where a coordinate is periodic; in time the explicit DOP853, or for stiff equations Radau IIA of
-    order 5 with the exact Jacobian, with the relative tolerance `tolerance` per step. `focus = {"x": (centre, width)}` draws
-    the nodes of a coordinate together around a thin front, which otherwise takes many points. The result is interpolated to the coordinates
-    `grid`, of which the times begin at the start, or to the grid of `exact_reference`. Its estimated error is the difference
-    to a solve with three quarters of the points and ten times the tolerance: what the coarse solve lacks, an upper bound for
-    the fine one once both resolve the solution. `seconds` is the fine solve alone, without compilation.
+    Chebyshev nodes, Fourier where a coordinate is periodic; in time the explicit DOP853, or for stiff equations of first
+    order Radau IIA of order 5 with the exact Jacobian, with the relative tolerance `tolerance` per step. The result is
+    interpolated to the coordinates `grid`, of which the times begin at the start, or to the grid of `exact_reference`.
+    `focus = {"x": (centre, width)}` draws the nodes of a coordinate together around a thin front, which otherwise takes
+    many points.
+
+    The estimated error is the difference to a solve with three quarters of the points and ten times the tolerance: what
+    the coarse solve lacks, an upper bound for the fine one once both resolve the solution. `seconds` is the fine solve
+    alone, without compilation.
 
     Raises `ProblemError`, naming every reason, for a problem that it cannot solve: no time, unknown coefficients, data or
     integral conditions, a field without initial or boundary values, an equation that is not linear in its highest time
@@ -72,15 +76,20 @@ def _solve(
     jacobian = jax.jit(jax.jacfwd(equations.rate, argnums=1))
     times, state = grid[TIME], equations.initial_state()
     rate(times[0], state).block_until_ready()
-    jacobian(times[0], state).block_until_ready()
+    stiff = _spectral_radius(np.asarray(jacobian(times[0], state))) * (times[-1] - times[0]) > STIFF
+
+    def rate_of(t: float, y: np.ndarray) -> np.ndarray:
+        return np.asarray(rate(t, y))
+
+    def jacobian_of(t: float, y: np.ndarray) -> np.ndarray:
+        return np.asarray(jacobian(t, y))
 
     start = time.perf_counter()
-    stiff = _spectral_radius(np.asarray(jacobian(times[0], state))) * (times[-1] - times[0]) > STIFF
-    implicit = equations.order == 1 and stiff
-    options = {"jac": lambda t, y: np.asarray(jacobian(t, y))} if implicit else {}
-    solver = (Radau if implicit else DOP853)(
-        lambda t, y: np.asarray(rate(t, y)), times[0], state, times[-1], rtol=tolerance, atol=0.01 * tolerance, **options
-    )
+    first, last, smallest = times[0], times[-1], 0.01 * tolerance
+    if stiff and equations.order == 1:
+        solver: Radau | DOP853 = Radau(rate_of, first, state, last, rtol=tolerance, atol=smallest, jac=jacobian_of)
+    else:
+        solver = DOP853(rate_of, first, state, last, rtol=tolerance, atol=smallest)
     states = [state, *(_advance(solver, t) for t in times[1:])]
     seconds = time.perf_counter() - start
     return equations.on_grid(np.stack(states), grid), seconds
@@ -100,6 +109,7 @@ def _advance(solver: Radau | DOP853, until: float) -> np.ndarray:
     """Steps that land on `until` exactly: the interpolation between steps is of lower order than the steps."""
     solver.t_bound = until
     solver.status = "running"
+    message: str | None = None
     while solver.status == "running":
         message = solver.step()
     if solver.status == "failed":

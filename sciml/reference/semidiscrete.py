@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sciml.conditions import Dirichlet, Initial, Periodic, Robin, value_of
 from sciml.domain import TIME, Face
-from sciml.errors import ProblemError
 from sciml.problem import Derivative, Problem
+from sciml.reference.initial_boundary import Focus, read_conditions, refuse, time_order
 from sciml.reference.spectral import chebyshev_axis, fourier_axis
-
-Target = Callable[[Array], Array]
-Focus = Mapping[str, tuple[float, float]]
-
-
-class _Boundary(NamedTuple):
-    """`a u + b du/dn = target` for one field on one face."""
-
-    a: float
-    b: float
-    target: Target
 
 
 class Semidiscrete:
@@ -39,17 +26,15 @@ class Semidiscrete:
     """
 
     def __init__(self, problem: Problem, points: int, focus: Focus | None = None) -> None:
-        _refuse(_mistakes_of_kind(problem), problem)
+        focus = focus or {}
+        self.starts, self.boundaries, periodic = read_conditions(problem, focus)
         self.problem = problem
         self.fields = problem.field_names
         self.time_axis = problem.domain.axis(TIME)
+        self.order = time_order(problem, self.fields[0])
         self.space = [name for name in problem.domain.coordinates if name != TIME]
-        self.order = max(need.index.count(self.time_axis) for need in problem.needs)
-        self.starts, self.boundaries, periodic = _sort_conditions(problem)
-        _refuse(_mistakes_of_completeness(problem, self.order, self.starts, self.boundaries, periodic), problem)
-        _refuse(_mistakes_of_focus(problem, focus or {}, periodic), problem)
         self.axes = [
-            fourier_axis(interval, points) if name in periodic else chebyshev_axis(interval, points, (focus or {}).get(name))
+            fourier_axis(interval, points) if name in periodic else chebyshev_axis(interval, points, focus.get(name))
             for name, interval in problem.domain.intervals.items()
             if name != TIME
         ]
@@ -94,13 +79,13 @@ class Semidiscrete:
 
     def _known(self, t: Array | float, y: Array) -> dict[Derivative, Array]:
         values = self._values(t, y)
-        velocities = y[y.size // 2 :].reshape(len(self.fields), -1)
+        velocities = y[y.size // 2 :].reshape(len(self.fields), -1) if self.order == 2 else None
         known = {}
         for need in self.problem.needs:
             field = self.fields.index(need.field)
             if self.time_axis not in need.index:
                 known[need] = self._differentiate(values[field], need.index)[self.free].ravel()
-            elif len(need.index) < self.order:
+            elif velocities is not None and len(need.index) == 1:
                 known[need] = velocities[field]
         return known
 
@@ -160,113 +145,17 @@ class Semidiscrete:
         def compare(t: Array, y: Array) -> tuple[Array, Array, Array]:
             constant, matrix = self._affine(t, y)
             points = self._free_points(t)
-            probe = 1.0 + jnp.arange(len(self.fields), dtype=float)[:, None] + jnp.zeros(points.shape[0])
+            probe = jnp.stack([jnp.full(points.shape[0], 2.0 + index) for index in range(len(self.fields))])
             found = self._residuals(self._known(t, y), points, probe)
             return matrix, found, constant + jnp.einsum("nij,jn->ni", matrix, probe)
 
         start = self.problem.domain.intervals[TIME][0]
         matrix, found, linear = map(np.asarray, jax.jit(compare)(start, self.initial_state()))
         if not np.allclose(found, linear, rtol=1e-9, atol=1e-9 * float(1 + np.abs(found).max())):
-            _refuse(["the equation is not linear in its highest time derivative"], self.problem)
+            refuse(["the equation is not linear in its highest time derivative"], self.problem)
         if not np.all(np.linalg.cond(matrix) < 1e12):
-            _refuse(["the equation does not determine the highest time derivative of every field everywhere"], self.problem)
+            refuse(["the equation does not determine the highest time derivative of every field everywhere"], self.problem)
 
 
 def _apply(matrix: np.ndarray, values: Array, position: int) -> Array:
     return jnp.moveaxis(jnp.tensordot(matrix, values, axes=(1, position)), 0, position)
-
-
-def _refuse(mistakes: list[str], problem: Problem) -> None:
-    if mistakes:
-        raise ProblemError(mistakes, source=f"method of lines for {problem.name}")
-
-
-def _mistakes_of_kind(problem: Problem) -> list[str]:
-    domain = problem.domain
-    if not domain.has_time:
-        return [f"{domain} has no time; there is nothing to integrate"]
-    mistakes = []
-    if domain.dimension not in (2, 3):
-        mistakes.append(f"{domain} has {domain.dimension - 1} space coordinates; one or two are supported")
-    if problem.unknowns:
-        mistakes.append(f"coefficients are unknown ({', '.join(problem.unknowns)}); give them values")
-    if len(problem.residual_names) != len(problem.field_names):
-        mistakes.append(f"{len(problem.residual_names)} equation(s) for {len(problem.field_names)} field(s)")
-    mistakes += _mistakes_of_derivatives(problem)
-    allowed = (Initial, Dirichlet, Robin, Periodic)
-    strange = dict.fromkeys(type(each).__name__ for each in problem.conditions() if not isinstance(each, allowed))
-    return mistakes + [f"a condition of the kind {name} has no place in a classical solver" for name in strange]
-
-
-def _mistakes_of_derivatives(problem: Problem) -> list[str]:
-    time_axis = problem.domain.axis(TIME)
-    orders = {
-        name: max((need.index.count(time_axis) for need in problem.needs if need.field == name), default=0)
-        for name in problem.field_names
-    }
-    mistakes = []
-    if set(orders.values()) not in ({1}, {2}):
-        found = ", ".join(f"{name}: {order}" for name, order in orders.items())
-        mistakes.append(f"every field needs the same order 1 or 2 in time (found {found})")
-    if any(time_axis in need.index and set(need.index) != {time_axis} for need in problem.needs):
-        mistakes.append("a derivative mixes time and space")
-    return mistakes
-
-
-def _sort_conditions(
-    problem: Problem,
-) -> tuple[dict[Derivative, Target], dict[tuple[str, str], _Boundary], set[str]]:
-    """Initial values by what they prescribe, boundary conditions by (field, face), and the periodic coordinates."""
-    starts: dict[Derivative, Target] = {}
-    boundaries: dict[tuple[str, str], _Boundary] = {}
-    periodic: set[str] = set()
-    for condition in problem.conditions():
-        if isinstance(condition, Periodic):
-            periodic |= {face.coordinate for face in problem.domain.faces(condition.on)}
-        elif isinstance(condition, Initial):
-            wanted = condition.derivatives(problem)
-            for position, each in enumerate(wanted):
-                starts[each] = value_of(problem, condition.value, position, len(wanted), f"Initial({each.field})")
-        elif isinstance(condition, Dirichlet | Robin):
-            a, b = (condition.a, condition.b) if isinstance(condition, Robin) else (1.0, 0.0)
-            names = problem.field_names if condition.of is None else (condition.of,)
-            for face in problem.domain.faces(condition.on):
-                for position, name in enumerate(names):
-                    target = value_of(problem, condition.value, position, len(names), f"condition on {face.name}")
-                    boundaries[name, face.name] = _Boundary(a, b, target)
-    return starts, boundaries, periodic
-
-
-def _mistakes_of_focus(problem: Problem, focus: Focus, periodic: set[str]) -> list[str]:
-    mistakes = []
-    for name, (centre, width) in focus.items():
-        lower, upper = problem.domain.intervals.get(name, (0.0, 0.0))
-        if name in periodic or not (lower <= centre <= upper and width > 0):
-            mistakes.append(f"focus on {name} = {centre:g}, width {width:g}: name a coordinate with faces and a place inside")
-    return mistakes
-
-
-def _mistakes_of_completeness(
-    problem: Problem,
-    order: int,
-    starts: Mapping[Derivative, Target],
-    boundaries: Mapping[tuple[str, str], _Boundary],
-    periodic: set[str],
-) -> list[str]:
-    mistakes = []
-    time_axis = problem.domain.axis(TIME)
-    for name in problem.field_names:
-        missing = [each for each in range(order) if Derivative(name, (time_axis,) * each) not in starts]
-        mistakes += [f"no Initial for {name}{'_t' if each else ''}" for each in missing]
-    for coordinate in problem.domain.coordinates:
-        if coordinate == TIME or coordinate in periodic:
-            continue
-        axis = problem.domain.axis(coordinate)
-        if max((need.index.count(axis) for need in problem.needs), default=0) > 2:
-            mistakes.append(f"derivatives of order three and more along '{coordinate}' are supported where it is periodic")
-        faces = problem.domain.faces(coordinate)
-        lacking = [f"{name} on {face.name}" for name in problem.field_names for face in faces if (name, face.name) not in boundaries]
-        mistakes += [f"no boundary condition for {text}" for text in lacking]
-    return mistakes
-
-

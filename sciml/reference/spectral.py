@@ -28,7 +28,7 @@ def chebyshev_axis(interval: tuple[float, float], count: int, focus: tuple[float
     """`count` Chebyshev points of the second kind, both ends included (Trefethen 2000, Spectral Methods in MATLAB, chapter 6).
 
     `focus = (centre, width)` draws them together around a front: spacing grows from the centre on a scale of `width`, by the
-    hyperbolic sine map of Tee & Trefethen (2006), SIAM J. Sci. Comput. 28, equation (3.4).
+    hyperbolic sine map of Tee & Trefethen (2006), SIAM J. Sci. Comput. 28, 1798-1811.
     """
     lower, upper = interval
     angles = np.pi * (np.arange(count) - (count - 1) / 2) / (count - 1)
@@ -76,7 +76,7 @@ def _with_rows_summing_to_zero(matrix: np.ndarray) -> np.ndarray:
 def _barycentric(
     nodes: np.ndarray, weights: np.ndarray, distance: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Interpolation in barycentric form (Berrut & Trefethen 2004, SIAM Review 46, equations (4.2) and (7.3))."""
+    """Interpolation in barycentric form (Berrut & Trefethen 2004, SIAM Review 46, 501-517)."""
 
     def interpolation(points: np.ndarray) -> np.ndarray:
         gaps = distance(points[:, None] - nodes)

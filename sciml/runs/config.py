@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError
 
 from sciml.errors import ConfigError
 from sciml.runs import catalog
-from sciml.runs.mistakes import Sections, describe_mistakes, not_finite
+from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, printable
 from sciml.runs.overrides import apply_overrides
 from sciml.settings import LBFGS, Adam, Broyden, LineSearch, Network, Noise, Phase, Plateau, Points, Settings
 
@@ -120,7 +120,7 @@ def parse_config(data: Mapping[str, Any], source: str = "", overrides: Sequence[
         mistakes += catalog.parameter_mistakes(document["problem"], document.get("parameters", {}), problems)
     mistakes += places.values()
     if mistakes or config is None:
-        raise ConfigError(mistakes, source)
+        raise ConfigError([printable(mistake) for mistake in mistakes], source)
     return config
 
 
@@ -178,7 +178,7 @@ def _syntax_mistake(message: str, text: str) -> str:
     lines = text.splitlines()
     number = int(found.group(1)) if found else len(lines)
     line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-    return f"not TOML at line {number} (`{line[:80]}`): {message}; write key = value, with text in quotes, each key once"
+    return f"not TOML at line {number} (`{printable(line[:80])}`): {message}; write key = value, with text in quotes, each key once"
 
 
 def _lists(data: Any) -> Any:

@@ -148,7 +148,7 @@ def number(value: float | None, digits: int = 2) -> Html:
     if value is None:
         return Html("–")
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return Html(f"{value:.{digits}g}".replace("-", "−"))
+        return Html(f"{float(f'{value:.{digits}g}'):g}".replace("-", "−"))
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return Html(f"{mantissa}\u00a0×\u00a010<sup>{int(exponent)}</sup>".replace("-", "−"))
 

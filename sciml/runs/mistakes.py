@@ -98,6 +98,11 @@ def toml(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def printable(text: str) -> str:
+    """`text` with control characters spelled out, so that a config cannot write to the terminal what it likes."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def _path(detail: ErrorDetails, data: Any) -> Path:
     """Where in `data` the mistake is: pydantic's location without the members of unions, which `data` does not have."""
     *outer, last = detail["loc"]

@@ -60,11 +60,24 @@ class FakeExperiment:
         known: dict[str, Any] = dict.fromkeys(Snapshot._fields)
         ended = Outcome.DIVERGED if self.diverges else Outcome.OK
         known |= {
-            "step": step, "phase": phase, "kind": self.phases[phase].kind, "evaluations": step, "loss": 1 / step, "terms": {"equation": float("nan")},
-            "nsr_terms": {}, "gradient_norm": float("inf"), "validation": 2 / step, "worst": 3 / step, "unknowns": {"D": best[0]}, "events": events,
-            "phases": tuple(records), "outcome": ended if done else None, "trainable": best * (1 + 0 * step), "best": best, "checkpoint": checkpoint,
-        }  # fmt: skip
-        self.error_now = 1 / step
+            "step": step,
+            "phase": phase,
+            "kind": self.phases[phase].kind,
+            "evaluations": step,
+            "loss": 1 / step,
+            "terms": {"equation": float("nan")},
+            "nsr_terms": {},
+            "gradient_norm": float("inf"),
+            "validation": 2 / step,
+            "worst": 3 / step,
+            "unknowns": {"D": best[0]},
+            "events": events,
+            "phases": tuple(records),
+            "outcome": ended if done else None,
+            "trainable": best,
+            "best": best,
+            "checkpoint": checkpoint,
+        }
         return Snapshot(**known)
 
     def error(self, trainable: np.ndarray) -> Error:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray
+from fake_experiment import PHASES, Crash, FakeExperiment, Recorder, crash, send
 
 from sciml.errors import ConfigError, Outcome, RunError
 from sciml.runs import execute
@@ -19,7 +20,6 @@ from sciml.runs.config import Config, load_config
 from sciml.runs.interrupt import Interrupted
 from sciml.runs.lock import exclusive
 from sciml.runs.store import Store
-from fake_experiment import PHASES, Crash, FakeExperiment, Recorder, crash, send
 
 OVERRIDES = [
     "log_every=10",

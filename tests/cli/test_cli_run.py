@@ -1,0 +1,140 @@
+"""One small run from the command line, from `check` to `predict`, and what a signal or a limit makes of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    *(
+        "--set",
+        "network.width=4",
+        "--set",
+        "network.depth=1",
+        "--set",
+        "points={interior=64, boundary=32, initial=32, batch=64, validation=64}",
+    ),
+    *("--set", 'phases=[{kind="adam", steps=20}]', "--set", "log_every=5"),
+)
+ENDLESS = ("--set", 'phases=[{kind="adam", steps=100000000, until=[]}]')
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "sciml", *map(str, arguments)]
+
+
+def sciml(*arguments):
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=300, check=False, env=os.environ | {"COLUMNS": "200"}
+    )
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small finished run: its directory and what the command printed."""
+    parent = tmp_path_factory.mktemp("out")
+    done = sciml("run", "poisson_2d", *SMALL, "--out", parent, "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    (directory,) = parent.iterdir()
+    return directory, done
+
+
+def test_a_run_tells_its_progress_and_its_end(small):
+    directory, done = small
+    assert directory.name.startswith("poisson_2d-")
+    assert "adam" in done.stderr
+    assert "step" in done.stderr
+    for expected in ("poisson_2d: ok in", "relative L2", "reference: exact", f"{directory}", "report.html"):
+        assert expected in done.stdout
+    assert json.loads((directory / "result.json").read_text())["seed"] == 3
+
+
+def test_a_second_run_reports_the_first(small):
+    directory, _ = small
+    before = (directory / "result.json").read_bytes()
+    done = sciml("run", directory / "config.toml", "--out", directory.parent, "--quiet", "--json")
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert json.loads(done.stdout)["directory"] == str(directory)
+    assert (directory / "result.json").read_bytes() == before
+    assert list(directory.parent.iterdir()) == [directory]
+
+
+def test_predict_evaluates_the_solution(small, tmp_path):
+    directory, _ = small
+    points = tmp_path / "points.csv"
+    points.write_text("x,y\n0.5,0.25\n2.0,0.5\n")
+    done = sciml("predict", directory, "--at", points, "--out", tmp_path / "fields.csv")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 points are outside" in done.stderr
+    header, first, _ = (tmp_path / "fields.csv").read_text().splitlines()
+    assert header == "x,y,u"
+    assert first.startswith("0.5,0.25,")
+    assert sciml("predict", directory, "--at", points).stdout == (tmp_path / "fields.csv").read_text()
+    refused = sciml("predict", directory, "--at", points, "--out", points)
+    assert refused.returncode == 2
+    assert points.read_text().startswith("x,y\n")
+
+
+def test_predict_refuses_points_without_a_coordinate(small, tmp_path):
+    points = tmp_path / "points.csv"
+    points.write_text("x,z\n0.5,0.25\n")
+    done = sciml("predict", small[0], "--at", points)
+    assert done.returncode == 2
+    assert "there is no column 'y'" in done.stderr
+
+
+def test_check_passes_what_is_right(tmp_path):
+    done = sciml("check", "poisson_2d", *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok" in done.stdout
+    assert "wrong" not in done.stdout
+
+
+def test_check_finds_what_is_wrong(user_problems):
+    user_problems(
+        "wrong",
+        "import sciml\nclass Wrong(sciml.Problem):\n    domain = sciml.Box(x=(0.0, 1.0))\n"
+        "    def equation(self, u_xx):\n        return u_xx\n"
+        "    def conditions(self):\n        return [sciml.Dirichlet(0.0, on='x')]\n"
+        "    def exact(self, x):\n        return x * (1 - x)\n",
+    )
+    done = sciml("check", "wrong", *SMALL, "--problems", user_problems.folder)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "wrong" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_stops_at_its_wall_limit_says_how_to_go_on(run_parent):
+    done = sciml("run", "poisson_2d", *SMALL, *ENDLESS, "--set", "execution.wall_limit=0.01", "--out", run_parent, "--quiet")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "sciml resume" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_have_their_exit_codes(run_parent, number, code):
+    started = subprocess.Popen(command("run", "poisson_2d", *SMALL, *ENDLESS, "--out", run_parent), stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_rows(run_parent)
+        started.send_signal(number)
+        _, errors = started.communicate(timeout=120)
+    finally:
+        started.kill()
+    assert started.returncode == code, errors
+    assert "sciml resume" in errors
+    assert "Traceback" not in errors
+    (directory,) = run_parent.iterdir()
+    assert any((directory / "checkpoints").iterdir())
+
+
+def wait_for_rows(parent: Path) -> None:
+    for _ in range(2400):
+        if any(path.stat().st_size for path in parent.glob("*/metrics.jsonl")):
+            return
+        time.sleep(0.05)
+    pytest.fail("no row of metrics after two minutes")

@@ -1,0 +1,98 @@
+"""Every exact solution satisfies its problem's equation and conditions, and no longer does when a coefficient is off by 1 %."""
+
+import dataclasses
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sciml.errors import ProblemError
+from sciml.runs.catalog import list_problems, load_problem
+
+TEMPLATE = Path(__file__).parents[2] / "problems" / "_template.py"
+PROBLEMS = [*(load_problem(entry.name) for entry in list_problems()), runpy.run_path(str(TEMPLATE))["Template"]()]
+WITH_EXACT = [problem for problem in PROBLEMS if hasattr(problem, "exact")]
+CASES = [(problem, name) for problem in WITH_EXACT for name in problem.coefficients]
+
+
+def exact_derivative(problem, derivative):
+    """A derivative of the exact solution, by nested forward differentiation, as a function of points (n, d)."""
+    position = problem.field_names.index(derivative.field)
+    coordinates = problem.domain.coordinates
+
+    def function(point):
+        values = problem.exact(**dict(zip(coordinates, point, strict=True)))
+        return values[position] if isinstance(values, tuple) else values
+
+    for axis in derivative.index:
+        function = along(function, axis, len(coordinates))
+    return jax.vmap(function)
+
+
+def along(function, axis, dimension):
+    direction = jnp.zeros(dimension).at[axis].set(1.0)
+    return lambda point: jax.jvp(function, (point,), (direction,))[1]
+
+
+def interior_points(problem, count=500):
+    rng = np.random.default_rng(0)
+    return jnp.asarray(rng.uniform(problem.domain.lower, problem.domain.upper, (count, problem.domain.dimension)))
+
+
+def residual_and_size(problem, exact_problem):
+    """Largest residual of `exact_problem`'s solution in `problem`, and the size of the largest term that makes it up."""
+    points = interior_points(problem)
+    values = {need: exact_derivative(exact_problem, need)(points) for need in problem.needs}
+    whole = jnp.stack(problem.residuals(values, points, {}))
+    parts = [whole - jnp.stack(problem.residuals(values | {need: jnp.zeros(len(points))}, points, {})) for need in problem.needs]
+    return float(jnp.abs(whole).max()), max(float(jnp.abs(part).max()) for part in parts)
+
+
+@pytest.mark.parametrize("problem", WITH_EXACT, ids=lambda problem: problem.name)
+def test_exact_solution_satisfies_the_equation(problem):
+    residual, size = residual_and_size(problem, problem)
+    assert residual < 1e-10 * size
+
+
+@pytest.mark.parametrize(("problem", "name"), CASES, ids=lambda value: getattr(value, "name", value))
+def test_a_wrong_coefficient_is_noticed(problem, name):
+    wrong = dataclasses.replace(problem, **{name: 1.01 * getattr(problem, name)})
+    residual, size = residual_and_size(wrong, problem)
+    assert residual > 1e-4 * size
+
+
+@pytest.mark.parametrize("problem", WITH_EXACT, ids=lambda problem: problem.name)
+def test_exact_solution_satisfies_the_conditions(problem):
+    cube = jnp.asarray(np.random.default_rng(1).uniform(size=(200, problem.domain.dimension)))
+    for term in (term for condition in problem.conditions() for term in condition.terms(problem)):
+        points = term.place(cube[:, : term.dimension])
+        values = {need: jnp.stack([exact_derivative(problem, need)(stencil) for stencil in points]) for need in term.needs}
+        for residual in term.residual(values, points, term.known(points), {}):
+            assert float(jnp.abs(residual).max()) < 1e-12, term.name
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
+def test_every_problem_says_what_it_is_compared_with(problem):
+    assert hasattr(problem, "exact") or hasattr(problem, "reference")
+    assert type(problem).__doc__
+
+
+@pytest.mark.parametrize("name", ["burgers", "allen_cahn"])
+def test_references_are_converged_and_start_right(name):
+    problem = load_problem(name)
+    reference = problem.reference()
+    start = np.asarray(problem.start(jnp.asarray(reference.coordinates["x"])))
+    np.testing.assert_allclose(reference.fields["u"][0], start, atol=1e-14)
+    assert reference.estimated_error < 3e-8
+    assert tuple(reference.coordinates) == problem.domain.coordinates
+
+
+def test_the_reference_follows_the_coefficients():
+    slow = load_problem("burgers", {"nu": 0.1}).reference()
+    fast = load_problem("burgers").reference()
+    assert np.abs(slow.fields["u"] - fast.fields["u"]).max() > 0.1
+    with pytest.raises(ProblemError):
+        load_problem("burgers", {"nu": -1.0}).reference()
