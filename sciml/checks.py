@@ -71,7 +71,8 @@ def check_hard_conditions(problem: Problem, hard: Sequence[Condition], objective
     tolerance = _TOLERANCE if objective.dtype == jnp.float64 else 1e-3
     mistakes = []
     for (condition, term), (residual, points, size) in zip(terms, measured, strict=True):
-        worst = int(jnp.argmax(jnp.where(jnp.isfinite(residual), residual, jnp.inf)))
+        finite = jnp.where(jnp.isfinite(residual), residual, jnp.inf)
+        worst = int(jnp.argmax(finite >= 0.999 * jnp.max(finite)))  # the corners come first
         if not residual[worst] <= tolerance * size:
             mistakes.append(_contradiction(problem, hard, condition, term.name, np.asarray(points[worst]), float(residual[worst])))
     if mistakes:
@@ -89,8 +90,9 @@ def _violation(objective: Objective, term: Term, theta: Array) -> tuple[Array, A
 
 
 def _contradiction(problem: Problem, hard: Sequence[Condition], condition: Condition, name: str, point: np.ndarray, amount: float) -> str:
-    others = [_label(other) for other in hard if other is not condition and _touches(problem, other, point)]
-    against = f" contradicts {', '.join(others)}" if others else " cannot be met by the ansatz"
+    others = [other for other in hard if other is not condition]
+    touching = [other for other in others if _touches(problem, other, point)]
+    against = f" contradicts {', '.join(map(_label, touching or others))}" if others else " cannot be met by the ansatz"
     return (
         f"the hard condition {_label(condition)} ({name}){against}: at {where(problem.domain, point)} it is violated by {amount:.3g}; "
         "correct the values, or make one of them a loss term with hard=False"

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sciml.derivatives import MultiIndex
+from sciml.derivatives import MAXIMUM_ORDER, MultiIndex
 from sciml.domain import TIME, Box, Face
 from sciml.errors import ProblemError, suggest
 from sciml.problem import Derivative, Problem, Values, call_by_name, per_point
@@ -173,33 +173,29 @@ class Periodic(Condition):
             return (values[each][0] - values[each][1],)
 
         place = partial(_scale_to_faces, problem.domain, faces)
-        label = f"periodic_{_label(problem, each)}" + ("" if index else f"_{self.on}")
+        label = f"periodic_{self.on}_{_label(problem, each)}"
         return Term(label, (label,), self.weight, (each,), residual, place, problem.domain.dimension - 1, "boundary")
 
 
 class Data(Condition):
     """Measured values of fields at given points: `Data({"t": [...], "x": [...]}, {"u": [...]})`. NaN marks a missing value.
 
-    Raises `ProblemError` for arrays of unequal length, and, once in a problem, for names that it does not have.
+    A second set of data for the same field needs another `name`. Raises `ProblemError` for arrays of unequal length, and, once in
+    a problem, for names that it does not have and points outside its domain.
     """
 
-    def __init__(self, coordinates: Mapping[str, Any], values: Mapping[str, Any], weight: float = 1.0) -> None:
+    def __init__(self, coordinates: Mapping[str, Any], values: Mapping[str, Any], weight: float = 1.0, name: str = "data") -> None:
         self.coordinates = {name: _column(name, column) for name, column in coordinates.items()}
         self.values = {name: _column(name, column) for name, column in values.items()}
-        self.weight = weight
+        self.weight, self.name = weight, name
         lengths = {name: len(column) for name, column in (self.coordinates | self.values).items()}
         if len(set(lengths.values())) != 1:
             raise ProblemError(f"Data: columns of unequal length ({', '.join(f'{name}: {n}' for name, n in lengths.items())})")
-        if not all(np.isfinite(column).all() for column in self.coordinates.values()):
-            raise ProblemError("Data: a coordinate is not a finite number; only measured values may be missing (NaN)")
 
     @classmethod
-    def from_csv(cls, path: str | Path, weight: float = 1.0) -> Data:
+    def from_csv(cls, path: str | Path, weight: float = 1.0, name: str = "data") -> Data:
         """Reads a table whose header names coordinates (`t`, `x`) and fields (`u`); sorted out when the problem is known."""
-        columns = _read_table(Path(path))
-        data = cls.__new__(cls)
-        data.coordinates, data.values, data.weight = {}, columns, weight
-        return data
+        return cls({}, _read_table(Path(path)), weight, name)
 
     def terms(self, problem: Problem) -> list[Term]:
         columns = self.coordinates | self.values
@@ -211,6 +207,8 @@ class Data(Condition):
         if mistakes:
             raise ProblemError(mistakes)
         points = np.stack([columns[name] for name in domain.coordinates], axis=1)
+        for row, axis in np.argwhere(~np.isfinite(points)):
+            raise ProblemError(f"Data: row {row + 1}: the coordinate '{domain.coordinates[axis]}' is not a finite number; only measured values may be missing (NaN)")
         outside = ((points < np.array(domain.lower)) | (points > np.array(domain.upper))).any(axis=1)
         if outside.any():
             raise ProblemError(f"Data: row {int(outside.argmax()) + 1} lies outside {domain}: {points[outside.argmax()].tolist()}")
@@ -226,7 +224,8 @@ class Data(Condition):
             return (values[each][0] - known[0],)
 
         data = (jnp.asarray(points[present])[None], (jnp.asarray(observed[present]),))
-        return Term(f"data_{name}", (f"data_{name}",), self.weight, (each,), residual, lambda cube: cube[None], points.shape[1], "data", data=data)
+        label = f"{self.name}_{name}"
+        return Term(label, (label,), self.weight, (each,), residual, lambda cube: cube[None], points.shape[1], "data", data=data)
 
 
 class Integral(Condition):
@@ -247,7 +246,7 @@ class Integral(Condition):
         from inspect import signature
 
         names = tuple(signature(self.integrand).parameters)
-        arguments = tuple(name if name in domain.coordinates else problem.derivative(name) for name in names)
+        arguments = tuple(name if name in domain.coordinates else _named(problem, name, "Integral", MAXIMUM_ORDER)[0] for name in names)
         axis = domain.axis(self.over)
         lower, upper = domain.intervals[self.over]
         node, weight = np.polynomial.legendre.leggauss(self.nodes)
@@ -338,13 +337,18 @@ def _column(name: str, column: Any) -> np.ndarray:
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except OSError as error:
         raise ProblemError(f"Data: cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ProblemError(f"Data: {path} is not text in UTF-8 with comma-separated columns: {error}") from error
     if len(rows) < 2:
         raise ProblemError(f"Data: {path} needs a header and at least one row")
     header = [name.strip() for name in rows[0]]
+    for name in header:
+        if header.count(name) > 1:
+            raise ProblemError(f"Data: {path}: the column '{name}' appears twice; remove or rename one")
     columns: dict[str, list[float]] = {name: [] for name in header}
     for number, row in enumerate(rows[1:], 2):
         if not row:

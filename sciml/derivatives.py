@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sciml.elementary import sine_and_cosine
+
 MultiIndex = tuple[int, ...]
 Jet = dict[MultiIndex, Array]
 MAXIMUM_ORDER = 4
@@ -158,12 +160,12 @@ def _tanh(value: Array, order: int) -> list[Array]:
 
 
 def _sin(value: Array, order: int) -> list[Array]:
-    sine, cosine = jnp.sin(value), jnp.cos(value)
+    sine, cosine = sine_and_cosine(value)
     return [sine, cosine, -sine, -cosine, sine][: order + 1]
 
 
 def _cos(value: Array, order: int) -> list[Array]:
-    sine, cosine = jnp.sin(value), jnp.cos(value)
+    sine, cosine = sine_and_cosine(value)
     return [cosine, -sine, -cosine, sine, cosine][: order + 1]
 
 

@@ -15,7 +15,7 @@ from jax import Array
 from sciml.derivatives import MAXIMUM_ORDER, MultiIndex
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError, suggest
-from sciml.unknown import Unknown
+from sciml.unknown import LEAK, Unknown
 
 if TYPE_CHECKING:
     from sciml.conditions import Condition
@@ -167,6 +167,8 @@ def call_by_name(function: Callable[..., Any] | float, domain: Box, points: Arra
         return function(*(points[..., domain.axis(name)] for name in names))
     except jax.errors.TracerArrayConversionError as error:
         raise ProblemError(f"{what}: it uses NumPy functions; write it with jax.numpy so that it can be differentiated") from error
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{what}: {LEAK if Unknown.__name__ in str(error) else f'it fails on points of shape {points.shape[:-1]}: {error}'}") from error
 
 
 def _split(suffix: str, coordinates: Sequence[str]) -> MultiIndex | None:

@@ -175,9 +175,10 @@ def _check_network(network: Any, inputs: int, problem: Problem) -> None:
     if not callable(network):
         raise ProblemError(f"network: {type(network).__name__} is not callable; give sciml.Network(...) or a module that maps ({inputs},) to ({fields},)")
     try:
-        shape = jax.eval_shape(network, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype)).shape
+        output = jax.eval_shape(network, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype))
     except (TypeError, ValueError) as error:
         raise ProblemError(f"network: it fails on an input of shape ({inputs},): {error}; the model feeds it {inputs} scaled coordinates or features") from error
+    shape = getattr(output, "shape", f"a {type(output).__name__}")
     if shape != (fields,) and not (shape == () and fields == 1):
         raise ProblemError(f"network: it maps ({inputs},) to {shape}, but {problem.name} has {fields} field(s) ({', '.join(problem.field_names)}); make it return shape ({fields},)")
 

@@ -14,6 +14,12 @@ from jax.nn import sigmoid
 from sciml.errors import ProblemError
 
 
+LEAK = (
+    "an Unknown coefficient is used outside `equation` (in a condition, an exact solution or a reference); "
+    "give boundary and initial values as numbers or as functions of the coordinates alone"
+)
+
+
 @dataclass(frozen=True)
 class Unknown:
     """A coefficient to be found, starting from `start`; inside `equation` it is a number, anywhere else it raises.
@@ -47,10 +53,8 @@ class Unknown:
         return self.start + (abs(self.start) or 1.0) * raw
 
     def _leak(self, *_: Any) -> NoReturn:
-        raise ProblemError(
-            "an Unknown coefficient is used outside `equation` (in a condition, an exact solution or a reference); "
-            "give boundary and initial values as numbers or as functions of the coordinates alone"
-        )
+        raise ProblemError(LEAK)
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _leak
-    __pow__ = __rpow__ = __neg__ = __float__ = __array__ = __jax_array__ = _leak
+    __pow__ = __rpow__ = __neg__ = __abs__ = __float__ = __array__ = _leak
+    __lt__ = __le__ = __gt__ = __ge__ = _leak

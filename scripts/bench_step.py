@@ -6,9 +6,10 @@
 Both train the same network (2-64-64-64-64-1, tanh) on 4,096 interior points of u_t + u u_x - nu u_xx = 0 with nu = 0.01 / pi
 and no boundary terms. sciml runs what `sciml run` runs (`sciml.prepare`, its training loop, fresh points at every step);
 DeepXDE runs `Model.train` on a fixed set of points. Each side and precision lives in a process of its own, started once and
-warmed up; then they take turns, one at a time: medians of step times and the best rates of matrix products are reported. DeepXDE and PyTorch are installed into an
-environment in the user's cache folder (`pip install torch==2.13.0 deepxde`; set PIP_EXTRA_INDEX_URL to
-https://download.pytorch.org/whl/cpu to keep the CUDA libraries out).
+warmed up; then they take turns, one at a time. Reported are medians of the step times and the best rates of matrix products;
+a machine that does something else meanwhile gives no result. DeepXDE and PyTorch are installed into an environment in the
+user's cache folder (`pip install torch==2.13.0 deepxde`; set PIP_EXTRA_INDEX_URL to https://download.pytorch.org/whl/cpu to
+keep the CUDA libraries out).
 """
 
 from __future__ import annotations

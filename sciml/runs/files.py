@@ -70,10 +70,15 @@ def replacing_each(folder: Path) -> Iterator[Path]:
     sync_folder(folder)
 
 
-def write_text(path: Path, text: str, crash_point: str = "") -> None:
+def write_bytes(path: Path, content: bytes | memoryview, crash_point: str = "") -> None:
     """Replace the content of `path` in one step."""
     with replacing(path, crash_point) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str, crash_point: str = "") -> None:
+    """Replace the content of `path` by UTF-8 text in one step."""
+    write_bytes(path, text.encode(), crash_point)
 
 
 def write_json(path: Path, content: Mapping[str, Any], crash_point: str = "") -> None:
@@ -116,11 +121,11 @@ def disk_errors(directory: Path) -> Iterator[None]:
 
 
 def _error_number(error: Exception) -> int:
-    """The `errno` behind an error; TensorStore and HDF5 tell it only in their text."""
+    """The `errno` behind an error; TensorStore tells it only in its text."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    told = re.search(r"os_error_code='(\d+)'|errno = (\d+)", str(error))
-    return int(told[1] or told[2]) if told else 0
+    told = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(told[1]) if told else 0
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from sciml.errors import Outcome, RunError
+from sciml.errors import Outcome
 from sciml.runs import environment, files, metrics
 from sciml.runs.build import THETA
 from sciml.runs.config import Config
@@ -46,7 +46,7 @@ class Session:
         self.metrics = metrics.Metrics(directory / metrics.NAME)
         self.resumed: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
         self.training: dict[str, Any] = {"outcome": str(Outcome.STOPPED), "ended_by": "", "step": 0, "phases": [], "switch": None}
-        self.best: np.ndarray | None = None
+        self.best = np.zeros(0)
         self._ended_phases = 0
         self._saved_at = time.monotonic()
         self._saved_best: bytes | None = None
@@ -102,8 +102,6 @@ class Session:
 
         Raises `Interrupted` after a signal.
         """
-        if self.best is None:
-            raise RunError(f"{self.directory}: nothing to train; `sciml resume {self.directory} --set phases.0.steps=1000`")
         solution = None if self.training["outcome"] == Outcome.STOPPED else self._write_results()
         result = self._result() if solution is None else solution.result
         files.write_json(self.directory / RESULT, result, crash_point="result:before-rename")
@@ -187,9 +185,9 @@ class Session:
         from sciml import figures
         from sciml.runs import report
 
+        """All but result.json. HDF5 writes to memory only: on a full disk it ends the process."""
         solution = self._solution(self._result())
-        with files.replacing(self.directory / "solution.nc") as temporary:
-            solution.to_xarray().to_netcdf(temporary, engine="h5netcdf")
+        files.write_bytes(self.directory / "solution.nc", solution.to_xarray().to_netcdf(engine="h5netcdf"))
         with files.replacing_each(self.directory / "figures") as temporary:
             figures.write_all(solution, temporary)
         solution = self._solution(self._result())

@@ -32,10 +32,10 @@ class CompileTime:
         """Listens to JAX inside the block."""
         from jax import monitoring
 
-        def listener(event: str, duration: float, **_: Any) -> None:
+        def listener(event: str, duration_secs: float, **_: Any) -> None:
             if event.startswith(COMPILING):
                 now = time.perf_counter()
-                self.add(now - duration, now)
+                self.add(now - duration_secs, now)
 
         monitoring.register_event_duration_secs_listener(listener)
         try:

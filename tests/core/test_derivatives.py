@@ -265,10 +265,10 @@ def test_chain_rule(outer: list[int], inner: np.ndarray) -> None:
     assert all(np.array_equal(found[index], expected[index]) for index in ALL)
 
 
-@given(st.permutations([0, 0, 1, 2]))
-def test_closure_holds_every_part(index: list[int]) -> None:
-    """Also for an index that is not sorted: parts keep its order, and its own entry is there."""
-    found = closure((tuple(sorted(index)),))
+def test_closure_holds_every_part() -> None:
+    """What a product or chain rule needs, shortest first."""
+    found = closure(((0, 0, 1, 2),))
+    assert found == tuple(sorted(found, key=len))
     assert set(found) == {(), (0,), (1,), (2,), (0, 0), (0, 1), (0, 2), (1, 2), (0, 0, 1), (0, 0, 2), (0, 1, 2), (0, 0, 1, 2)}
 
 

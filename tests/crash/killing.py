@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import xarray
-
 from sciml.runs.store import Store
 
 CONFIG = """
@@ -99,15 +97,13 @@ def content(directory: Path) -> dict[str, Any]:
     """All that must be the same bytes however often a run was interrupted: everything but seconds."""
     latest, best = Store(directory).load_latest(), Store(directory).load_best()
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    with xarray.open_dataset(directory / "solution.nc", engine="h5netcdf") as dataset:
-        solution = {name: variable.values.tobytes() for name, variable in dataset.variables.items()}
     return {
         "arrays": {path: (array.dtype.str, array.shape, array.tobytes()) for path, array in latest.arrays.items()},
         "cursor": latest.cursor["cursor"],
         "training": latest.cursor["training"],
         "best": {path: array.tobytes() for path, array in best.arrays.items()},
         "metrics": [without_seconds(row) for row in rows],
-        "solution": solution,
+        "solution": (directory / "solution.nc").read_bytes(),
         "result": without_seconds(json.loads((directory / "result.json").read_text())),
         "config": (directory / "config.toml").read_text(),
         "files": sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if "checkpoints" not in path.parts),

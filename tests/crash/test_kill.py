@@ -14,6 +14,7 @@ import pytest
 from killing import Killable, content, kill, wait_for_row
 
 from sciml.runs.crash_points import POINTS
+from sciml.runs.store import Store
 
 pytestmark = pytest.mark.crash
 
@@ -131,11 +132,9 @@ def test_a_flipped_bit_costs_only_time(killable: Killable, undisturbed: Undistur
 
 def test_the_comparison_sees_a_single_bit(killable: Killable, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """A test of this test: one bit of the curvature memory, flipped in a checkpoint with a valid hash, shows at the end."""
-    from sciml.runs.store import Store
-
-    process = killable.begin()
-    wait_for_row(killable, process, "broyden")
-    kill(process)
+    kinds = [row["kind"] for row in undisturbed.content["metrics"]]
+    process = killable.begin(crash_at=f"metrics:mid-line:{kinds.index('broyden') + 25}")
+    process.communicate(timeout=300)
     store = Store(killable.directory)
     store.clean()
     arrays, cursor, _ = store.load_latest()

@@ -15,7 +15,7 @@ import xarray
 from fake_experiment import PHASES, Crash, FakeExperiment, Recorder, crash, send
 
 from sciml.errors import ConfigError, Outcome, RunError
-from sciml.runs import execute
+from sciml.runs import execute, files
 from sciml.runs.config import Config, load_config
 from sciml.runs.interrupt import Interrupted
 from sciml.runs.lock import exclusive
@@ -170,7 +170,7 @@ def test_a_crash_after_the_last_chunk_repeats_only_the_end(
     tmp_path: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     with monkeypatch.context() as patch:
-        original = __import__("sciml.runs.files", fromlist=["files"]).write_json
+        original = files.write_json
 
         def fail(*arguments: Any, **named: Any) -> None:
             if where.endswith("write_json") and Path(arguments[0]).name != "result.json":

@@ -1,0 +1,105 @@
+"""The accuracy table: `sciml run` on each config with seeds 0, 1, 2, from an empty compile cache, worst seed reported.
+
+    python scripts/accuracy.py [--out runs/accuracy] [--seeds 0 1 2] [NAME ...]
+
+Rows are written to OUT/rows.jsonl as they finish; a stopped script goes on where it was. Peak memory is the run's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+LIMITS = {
+    "fisher_kpp": (150, 1e-6, 1e-8),
+    "fisher_kpp_lbfgs": (150, 1e-3, 1e-4),
+    "fisher_kpp_flax": (150, 1e-6, 1e-8),
+    "poisson_2d": (150, 1e-5, 1e-8),
+    "wave": (150, 1e-5, 1e-8),
+    "heat_2d": (150, 1e-5, 1e-8),
+    "burgers": (600, 1e-5, 1e-7),
+    "allen_cahn": (600, 1e-4, 1e-5),
+}
+"""Wall seconds and relative L2 that a run should stay within, and the error aimed at."""
+
+
+def main() -> None:
+    """Runs what is missing, then prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(LIMITS))
+    parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in LIMITS]
+    if unknown:
+        parser.error(f"no limits for {', '.join(unknown)}; known: {', '.join(LIMITS)}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    journal = arguments.out / "rows.jsonl"
+    rows = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    for seed in arguments.seeds:
+        for name in arguments.names:
+            if any(row["name"] == name and row["seed"] == seed for row in rows):
+                continue
+            rows.append(measure(name, seed, arguments.out))
+            with journal.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    print(table([row for row in rows if row["name"] in arguments.names and row["seed"] in arguments.seeds]))
+
+
+def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
+    """One run in a process of its own, with a compile cache that is empty."""
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as cache:
+        began = time.monotonic()
+        command = [sys.executable, "-m", "sciml", "run", name, "--seed", str(seed), "--out", str(out), "--json", "--quiet"]
+        process = subprocess.Popen(command, env=os.environ | {"XDG_CACHE_HOME": cache}, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit(f"sciml run {name} --seed {seed} failed with exit code {os.waitstatus_to_exitcode(status)}:\n{text}")
+    result = json.loads(text)
+    result = result.get("result", result)
+    return {
+        "name": name,
+        "seed": seed,
+        "wall": round(wall, 1),
+        "rel_l2": result["error"]["rel_l2"],
+        "reference": result["error"]["reference"],
+        "switch": result["switch"],
+        "phases": [(phase["kind"], phase["steps"], phase["ended_by"]) for phase in result["phases"]],
+        "baselines": result["baselines"],
+        "peak_memory_gib": round(usage.ru_maxrss / (2**20 if sys.platform == "linux" else 2**30), 2),
+        "load_before": round(load, 2),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: per config the worst error and the longest wall time over its seeds, beside the limits."""
+    lines = [
+        "| config | wall (worst) | limit | rel-L2, worst of seeds | per seed | at most | aim | switch at step (by) | reference error | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        mine = [row for row in rows if row["name"] == name]
+        wall_limit, limit, aim = LIMITS[name]
+        switches = ", ".join(f"{row['switch']['step']} ({row['switch']['by']})" if row["switch"] else "-" for row in mine)
+        lines.append(
+            f"| `{name}` | {max(row['wall'] for row in mine):.0f} s | {wall_limit} s | **{max(row['rel_l2'] for row in mine):.1e}** "
+            f"| {', '.join(format(row['rel_l2'], '.1e') for row in mine)} | {limit:.0e} | {aim:.0e} | {switches} "
+            f"| {mine[0]['reference']['estimated_error']:.0e} | {max(row['peak_memory_gib'] for row in mine):.2f} GiB |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
