@@ -30,7 +30,12 @@ def check_conditions(problem: Problem) -> None:
     conditions = list(problem.conditions())
     if any(not isinstance(condition, _KNOWN) for condition in conditions):
         return
-    mistakes = [text for name in problem.field_names for axis in range(problem.domain.dimension) if (text := _missing(problem, conditions, name, axis))]
+    mistakes = [
+        text
+        for name in problem.field_names
+        for axis in range(problem.domain.dimension)
+        if (text := _missing(problem, conditions, name, axis))
+    ]
     if mistakes:
         raise ProblemError(mistakes, f"conditions of {problem.name}")
 
@@ -39,13 +44,25 @@ def _missing(problem: Problem, conditions: Sequence[Condition], name: str, axis:
     coordinate = problem.domain.coordinates[axis]
     order = max((need.index.count(axis) for need in problem.needs if need.field == name), default=0)
     if coordinate == TIME:
-        given = {len(each.index) for condition in conditions if isinstance(condition, Initial) for each in condition.derivatives(problem) if each.field == name}
+        given = {
+            len(each.index)
+            for condition in conditions
+            if isinstance(condition, Initial)
+            for each in condition.derivatives(problem)
+            if each.field == name
+        }
         lacking = [derivative for derivative in range(min(order, 2)) if derivative not in given]
         if not lacking:
             return None
         of = f"{name}_{TIME}" if lacking[0] else name
         return f"'{of}' at {TIME}={problem.domain.lower[axis]:g} is not given, but the equation has {name}_{TIME * order}; add sciml.Initial(value, of='{of}')"
-    faces = [face.side for condition in conditions if not isinstance(condition, Initial) for face in _faces(problem, condition, name) if face.axis == axis]
+    faces = [
+        face.side
+        for condition in conditions
+        if not isinstance(condition, Initial)
+        for face in _faces(problem, condition, name)
+        if face.axis == axis
+    ]
     if order >= 2 and set(faces) != {-1, 1}:
         side = "" if not faces else "+" if -1 in faces else "-"
         return f"'{name}' has no condition on the boundary '{coordinate}{side}', but the equation has {name}_{coordinate * order}; add for example sciml.Dirichlet(0.0, on='{coordinate}{side}')"
@@ -110,7 +127,9 @@ def _touches(problem: Problem, condition: Condition, point: np.ndarray) -> bool:
 
 
 def _corners(dimension: int, dtype) -> Array:
-    grid = np.stack(np.meshgrid(*[[0.0, 1.0]] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension) if dimension else np.zeros((1, 0))
+    grid = (
+        np.stack(np.meshgrid(*[[0.0, 1.0]] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension) if dimension else np.zeros((1, 0))
+    )
     return jnp.asarray(grid, dtype)
 
 
@@ -142,7 +161,7 @@ def check_memory(phases: Sequence[Phase], parameters: int, bytes_each: int) -> N
     if needed > available / 2:
         raise ProblemError(
             f"a 'broyden' phase holds a dense matrix of {parameters} x {parameters} numbers: {needed / 2**30:.1f} GiB needed, {available / 2**30:.1f} GiB in this "
-            "machine; use kind = \"lbfgs\", or a smaller network (network.width, network.depth)"
+            'machine; use kind = "lbfgs", or a smaller network (network.width, network.depth)'
         )
 
 
@@ -154,4 +173,3 @@ def memory_bytes() -> int:
 def where(domain: Box, point: np.ndarray) -> str:
     """A point as text, `(t=0, x=-1)`."""
     return "(" + ", ".join(f"{name}={value:.4g}" for name, value in zip(domain.coordinates, point.tolist(), strict=True)) + ")"
-

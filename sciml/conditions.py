@@ -88,10 +88,15 @@ class Initial(Condition):
         face = problem.domain.face(TIME, -1) if problem.domain.has_time else None
         wanted = self.derivatives(problem)
         assert face is not None
-        return [_face_term(problem, f"initial_{_label(problem, each)}", face, each, self._value(problem, each), self.weight, "initial") for each in wanted]
+        return [
+            _face_term(problem, f"initial_{_label(problem, each)}", face, each, self._value(problem, each), self.weight, "initial")
+            for each in wanted
+        ]
 
     def _value(self, problem: Problem, each: Derivative) -> Callable[[Array], Array]:
-        return value_of(problem, self.value, self.derivatives(problem).index(each), len(self.derivatives(problem)), f"Initial({each.field})")
+        return value_of(
+            problem, self.value, self.derivatives(problem).index(each), len(self.derivatives(problem)), f"Initial({each.field})"
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,14 @@ class Dirichlet(Condition):
     def terms(self, problem: Problem) -> list[Term]:
         wanted = _named(problem, self.of, "Dirichlet", order=0)
         return [
-            _face_term(problem, f"dirichlet_{each.field}_{face.name}", face, each, value_of(problem, self.value, position, len(wanted), f"Dirichlet on {face.name}"), self.weight)
+            _face_term(
+                problem,
+                f"dirichlet_{each.field}_{face.name}",
+                face,
+                each,
+                value_of(problem, self.value, position, len(wanted), f"Dirichlet on {face.name}"),
+                self.weight,
+            )
             for face in problem.domain.faces(self.on)
             for position, each in enumerate(wanted)
         ]
@@ -128,7 +140,11 @@ class Robin(Condition):
 
     def terms(self, problem: Problem) -> list[Term]:
         wanted = _named(problem, self.of, type(self).__name__, order=0)
-        return [self._term(problem, face, each, position, len(wanted)) for face in problem.domain.faces(self.on) for position, each in enumerate(wanted)]
+        return [
+            self._term(problem, face, each, position, len(wanted))
+            for face in problem.domain.faces(self.on)
+            for position, each in enumerate(wanted)
+        ]
 
     def _term(self, problem: Problem, face: Face, each: Derivative, position: int, total: int) -> Term:
         normal = Derivative(each.field, (face.axis,))
@@ -161,7 +177,9 @@ class Periodic(Condition):
     def terms(self, problem: Problem) -> list[Term]:
         faces = problem.domain.faces(self.on)
         if len(faces) != 2:
-            raise ProblemError(f"Periodic: on='{self.on}' must name a coordinate, both of whose faces are joined; write on='{faces[0].coordinate}'")
+            raise ProblemError(
+                f"Periodic: on='{self.on}' must name a coordinate, both of whose faces are joined; write on='{faces[0].coordinate}'"
+            )
         axis = faces[0].axis
         highest = max((need.index.count(axis) for need in problem.needs), default=1)
         return [self._term(problem, faces, name, (axis,) * order) for name in problem.field_names for order in range(max(highest, 1))]
@@ -203,12 +221,17 @@ class Data(Condition):
         missing = [name for name in domain.coordinates if name not in columns]
         strange = [name for name in columns if name not in domain.coordinates and name not in problem.field_names]
         mistakes = [f"Data: no column for the coordinate '{name}'; columns: {', '.join(columns)}" for name in missing]
-        mistakes += [f"Data: '{name}' is neither a coordinate nor a field; {suggest(name, (*domain.coordinates, *problem.field_names))}" for name in strange]
+        mistakes += [
+            f"Data: '{name}' is neither a coordinate nor a field; {suggest(name, (*domain.coordinates, *problem.field_names))}"
+            for name in strange
+        ]
         if mistakes:
             raise ProblemError(mistakes)
         points = np.stack([columns[name] for name in domain.coordinates], axis=1)
         for row, axis in np.argwhere(~np.isfinite(points)):
-            raise ProblemError(f"Data: row {row + 1}: the coordinate '{domain.coordinates[axis]}' is not a finite number; only measured values may be missing (NaN)")
+            raise ProblemError(
+                f"Data: row {row + 1}: the coordinate '{domain.coordinates[axis]}' is not a finite number; only measured values may be missing (NaN)"
+            )
         outside = ((points < np.array(domain.lower)) | (points > np.array(domain.upper))).any(axis=1)
         if outside.any():
             raise ProblemError(f"Data: row {int(outside.argmax()) + 1} lies outside {domain}: {points[outside.argmax()].tolist()}")
@@ -235,7 +258,9 @@ class Integral(Condition):
     other coordinates. Gauss-Legendre quadrature with `nodes` nodes. At each point of the remaining coordinates one residual.
     """
 
-    def __init__(self, integrand: Callable[..., Any], over: str, value: Value, nodes: int = 64, weight: float = 1.0, name: str = "integral") -> None:
+    def __init__(
+        self, integrand: Callable[..., Any], over: str, value: Value, nodes: int = 64, weight: float = 1.0, name: str = "integral"
+    ) -> None:
         self.integrand, self.over, self.value = integrand, over, value
         self.nodes, self.weight, self.name = nodes, weight, name
 
@@ -264,7 +289,17 @@ class Integral(Condition):
 
         needs = tuple(a for a in arguments if isinstance(a, Derivative))
         return [
-            Term(self.name, (self.name,), self.weight, needs, residual, place, domain.dimension - 1, "boundary", lambda points: (target(points[0]),))
+            Term(
+                self.name,
+                (self.name,),
+                self.weight,
+                needs,
+                residual,
+                place,
+                domain.dimension - 1,
+                "boundary",
+                lambda points: (target(points[0]),),
+            )
         ]
 
 
@@ -278,7 +313,9 @@ def value_of(problem: Problem, value: Value, position: int, total: int, what: st
                 raise ProblemError(f"{what}: {len(result)} values for {total} fields ({', '.join(problem.field_names)})")
             result = result[position]
         elif total > 1 and callable(value):
-            raise ProblemError(f"{what}: return a tuple with one value per field ({', '.join(problem.field_names)}), or name one field with of=")
+            raise ProblemError(
+                f"{what}: return a tuple with one value per field ({', '.join(problem.field_names)}), or name one field with of="
+            )
         return per_point(result, points.shape[0], what, points.dtype)
 
     return at
@@ -300,7 +337,9 @@ def _label(problem: Problem, derivative: Derivative) -> str:
     return f"{derivative.field}_{suffix}" if suffix else derivative.field
 
 
-def _face_term(problem: Problem, name: str, face: Face, each: Derivative, target: Callable[[Array], Array], weight: float, count: str = "boundary") -> Term:
+def _face_term(
+    problem: Problem, name: str, face: Face, each: Derivative, target: Callable[[Array], Array], weight: float, count: str = "boundary"
+) -> Term:
     def residual(values: Values, points: Array, known: Known, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
         return (values[each][0] - known[0],)
 
@@ -308,7 +347,14 @@ def _face_term(problem: Problem, name: str, face: Face, each: Derivative, target
 
 
 def _on_face(
-    problem: Problem, name: str, face: Face, needs: tuple[Derivative, ...], residual: Residual, target: Callable[[Array], Array], weight: float, count: str = "boundary"
+    problem: Problem,
+    name: str,
+    face: Face,
+    needs: tuple[Derivative, ...],
+    residual: Residual,
+    target: Callable[[Array], Array],
+    weight: float,
+    count: str = "boundary",
 ) -> Term:
     place = partial(_scale_to_faces, problem.domain, (face,))
     return Term(name, (name,), weight, needs, residual, place, problem.domain.dimension - 1, count, lambda points: (target(points[0]),))

@@ -103,9 +103,7 @@ def multiply(first: Jet, second: Jet, indices: tuple[MultiIndex, ...]) -> Jet:
     result: Jet = {}
     for index in indices:
         total = _total(
-            _scaled(count, first[left] * second[right])
-            for count, left, right in _product_rule(index)
-            if left in first and right in second
+            _scaled(count, first[left] * second[right]) for count, left, right in _product_rule(index) if left in first and right in second
         )
         if total is not None:
             result[index] = total
@@ -136,7 +134,9 @@ def stack(parts: Sequence[Jet]) -> Jet:
     for index in sorted({index for part in parts for index in part}):
         width = max(part[index].shape[1] for part in parts if index in part)
         filled = [
-            jnp.broadcast_to(part[index], (part[()].shape[0], width)) if index in part else jnp.zeros((part[()].shape[0], width), part[()].dtype)
+            jnp.broadcast_to(part[index], (part[()].shape[0], width))
+            if index in part
+            else jnp.zeros((part[()].shape[0], width), part[()].dtype)
             for part in parts
         ]
         stacked[index] = jnp.concatenate(filled)

@@ -113,7 +113,9 @@ class Objective:
     def draw(self, key: Array, counts: Mapping[str, int] | None = None) -> tuple[Array, ...]:
         """A fixed point set: for each term an array `(s, n, d)`, one shifted Sobol set."""
         return tuple(
-            self._place(term, shifted(sobol_integers(self._sized(term, counts), term.dimension), jax.random.fold_in(key, number), self.dtype))
+            self._place(
+                term, shifted(sobol_integers(self._sized(term, counts), term.dimension), jax.random.fold_in(key, number), self.dtype)
+            )
             for number, term in enumerate(self.terms)
         )
 
@@ -121,7 +123,9 @@ class Objective:
         """A fixed point set whose equation points are drawn by residual from a pool of candidates."""
         fresh = self.draw(key, counts)
         term, count = self.terms[0], fresh[0].shape[1]
-        pool = self._place(term, shifted(sobol_integers(self.points.pool * count, term.dimension), jax.random.fold_in(key, 1000), self.dtype))
+        pool = self._place(
+            term, shifted(sobol_integers(self.points.pool * count, term.dimension), jax.random.fold_in(key, 1000), self.dtype)
+        )
         residual = self.residual_size(theta, pool)
         chosen = draw_by_residual(jax.random.fold_in(key, 1001), residual, count)
         return (pool[:, chosen], *fresh[1:])
@@ -147,7 +151,9 @@ class Objective:
         split = jnp.moveaxis(points.reshape(stencil, blocks, count // blocks, dimension), 1, 0)
         known = self.terms[number].data[1] if self.terms[number].data is not None else None  # type: ignore[index]
         if known is not None:
-            return jax.vmap(partial(self._frame, number))(split, tuple(jnp.asarray(value, self.dtype).reshape(blocks, -1) for value in known))
+            return jax.vmap(partial(self._frame, number))(
+                split, tuple(jnp.asarray(value, self.dtype).reshape(blocks, -1) for value in known)
+            )
         return jax.vmap(partial(self._frame, number))(split)
 
     # -- values -------------------------------------------------------------------------------------------------------
@@ -159,7 +165,9 @@ class Objective:
 
     def evaluate(self, theta: Array, batch: tuple[Block, ...]) -> Evaluation:
         """Mean squares, gradient and noise on a fixed point set."""
-        return self._evaluate([partial(self._over_blocks, self._block_gradient(number), theta, block) for number, block in enumerate(batch)])
+        return self._evaluate(
+            [partial(self._over_blocks, self._block_gradient(number), theta, block) for number, block in enumerate(batch)]
+        )
 
     def sample_and_evaluate(self, theta: Array, step: Array, counts: Mapping[str, int]) -> Evaluation:
         """The same on points drawn anew: every stochastic term takes `MICRO_BATCHES` independently shifted blocks."""

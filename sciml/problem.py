@@ -97,9 +97,13 @@ class Problem:
         index = _split(suffix, self.domain.coordinates) if suffix else ()
         if index is None or name.endswith("_"):
             known = ", ".join(self.domain.coordinates)
-            raise ProblemError(f"'{name}': '{suffix}' is not made of the coordinates of {self.domain} ({known}); write for example {field}_{self.domain.coordinates[-1]}")
+            raise ProblemError(
+                f"'{name}': '{suffix}' is not made of the coordinates of {self.domain} ({known}); write for example {field}_{self.domain.coordinates[-1]}"
+            )
         if len(index) > MAXIMUM_ORDER:
-            raise ProblemError(f"'{name}': derivatives are available up to order {MAXIMUM_ORDER}; introduce an auxiliary field for higher ones")
+            raise ProblemError(
+                f"'{name}': derivatives are available up to order {MAXIMUM_ORDER}; introduce an auxiliary field for higher ones"
+            )
         return Derivative(field, tuple(sorted(index)))
 
     @cached_property
@@ -117,7 +121,9 @@ class Problem:
     @cached_property
     def residual_names(self) -> tuple[str, ...]:
         """One name per equation: `equation`, or `equation_1`, ..., or the keys of the dictionary that it returns."""
-        result = jax.eval_shape(lambda: self._call_equation({need: jnp.ones(3) for need in self.needs}, jnp.ones((3, self.domain.dimension)), {}))
+        result = jax.eval_shape(
+            lambda: self._call_equation({need: jnp.ones(3) for need in self.needs}, jnp.ones((3, self.domain.dimension)), {})
+        )
         if isinstance(result, dict):
             return tuple(str(name) for name in result)
         if isinstance(result, (tuple, list)):
@@ -168,7 +174,9 @@ def call_by_name(function: Callable[..., Any] | float, domain: Box, points: Arra
     except jax.errors.TracerArrayConversionError as error:
         raise ProblemError(f"{what}: it uses NumPy functions; write it with jax.numpy so that it can be differentiated") from error
     except (TypeError, ValueError) as error:
-        raise ProblemError(f"{what}: {LEAK if Unknown.__name__ in str(error) else f'it fails on points of shape {points.shape[:-1]}: {error}'}") from error
+        raise ProblemError(
+            f"{what}: {LEAK if Unknown.__name__ in str(error) else f'it fails on points of shape {points.shape[:-1]}: {error}'}"
+        ) from error
 
 
 def _split(suffix: str, coordinates: Sequence[str]) -> MultiIndex | None:

@@ -28,7 +28,10 @@ class Noise(Settings):
 
 
 class Plateau(Settings):
-    """End a phase when the loss no longer falls: median over a window below `improvement` of the window before."""
+    """End a phase when it no longer gains: over a window its measure falls by less than the fraction `improvement`.
+
+    The measure is the loss averaged over the window in a first-order phase, the best validation residual in a second-order one.
+    """
 
     kind: Literal["plateau"] = "plateau"
     window: int = Field(default=500, ge=10)
@@ -74,7 +77,7 @@ class LBFGS(Settings):
     redraw: int = Field(default=500, ge=0)
     """Iterations between redraws of the points (0: never)."""
     line_search: LineSearch = LineSearch()
-    until: tuple[Trigger, ...] = ()
+    until: tuple[Plateau, ...] = (Plateau(window=2500, improvement=0.5),)
 
 
 class Broyden(Settings):
@@ -84,7 +87,7 @@ class Broyden(Settings):
     steps: int = Field(default=10000, ge=1)
     redraw: int = Field(default=500, ge=0)
     line_search: LineSearch = LineSearch()
-    until: tuple[Trigger, ...] = ()
+    until: tuple[Plateau, ...] = (Plateau(window=2500, improvement=0.5),)
 
 
 Phase = Annotated[Adam | LBFGS | Broyden, Field(discriminator="kind")]

@@ -20,6 +20,7 @@ from sciml.nets.model import Model
 from sciml.objective import Objective
 from sciml.problem import Problem
 from sciml.reference import Reference, exact_reference
+from sciml.reference.baseline import baselines
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.solution import Error, Solution, measure_error
 from sciml.train import Snapshot, train
@@ -59,10 +60,16 @@ class Experiment:
         values = np.asarray(self._evaluate(trainable)(self.reference.points())).T.reshape(-1, *self.reference.shape)
         return measure_error(dict(zip(self.problem.field_names, values, strict=True)), self.reference)
 
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
+        return baselines(self.problem, self.reference)
+
     def solution(self, trainable: Array, history: Sequence[Mapping[str, Any]] = (), result: Mapping[str, Any] | None = None) -> Solution:
         """The trained solution as an object that can be called, plotted and stored."""
         unknowns = {name: float(value) for name, value in self.objective.unknowns(trainable).items()}
-        return Solution(self.problem, self._evaluate(trainable), self.reference, unknowns, [dict(row) for row in history], dict(result or {}), trainable)
+        return Solution(
+            self.problem, self._evaluate(trainable), self.reference, unknowns, [dict(row) for row in history], dict(result or {}), trainable
+        )
 
     def _evaluate(self, trainable: Array) -> Any:
         return lambda points: self._fields(trainable, jnp.asarray(points, self.objective.dtype))
@@ -86,7 +93,9 @@ def prepare(
     ansatz, hard, soft = build_ansatz(problem)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
     features = Features(problem.domain, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0])
-    module = build_network(settings, features.size, len(problem.field_names), keys[1]) if isinstance(network or settings, Network) else network
+    module = (
+        build_network(settings, features.size, len(problem.field_names), keys[1]) if isinstance(network or settings, Network) else network
+    )
     _check_network(module, features.size, problem)
     model = Model(features, module, ansatz, settings.output_scale)
     soft_terms = [term for condition in soft for term in condition.terms(problem)]
@@ -120,7 +129,22 @@ def solve(problem: Problem, *, target_error: float | None = None, progress: bool
 
 def row(snapshot: Snapshot, error: Error | None) -> dict[str, Any]:
     """A snapshot as a row of metrics: numbers, names and text."""
-    names = ("step", "phase", "kind", "evaluations", "loss", "terms", "nsr", "nsr_bound", "nsr_terms", "gradient_norm", "validation", "worst", "unknowns", "events")
+    names = (
+        "step",
+        "phase",
+        "kind",
+        "evaluations",
+        "loss",
+        "terms",
+        "nsr",
+        "nsr_bound",
+        "nsr_terms",
+        "gradient_norm",
+        "validation",
+        "worst",
+        "unknowns",
+        "events",
+    )
     return {name: getattr(snapshot, name) for name in names} | {"error": None if error is None else error.rel_l2}
 
 
@@ -166,21 +190,29 @@ def warm_parameters(source: Solution | Any, objective: Objective) -> Array:
     source = source.parameters if isinstance(source, Solution) else source
     theta = jnp.asarray(source, objective.dtype)
     if theta.shape != objective.start.shape:
-        raise ProblemError(f"warm start: it has {theta.size} trainable numbers, this model {objective.parameters}; use the same [network] in both runs")
+        raise ProblemError(
+            f"warm start: it has {theta.size} trainable numbers, this model {objective.parameters}; use the same [network] in both runs"
+        )
     return theta
 
 
 def _check_network(network: Any, inputs: int, problem: Problem) -> None:
     fields = len(problem.field_names)
     if not callable(network):
-        raise ProblemError(f"network: {type(network).__name__} is not callable; give sciml.Network(...) or a module that maps ({inputs},) to ({fields},)")
+        raise ProblemError(
+            f"network: {type(network).__name__} is not callable; give sciml.Network(...) or a module that maps ({inputs},) to ({fields},)"
+        )
     try:
         output = jax.eval_shape(network, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype))
     except (TypeError, ValueError) as error:
-        raise ProblemError(f"network: it fails on an input of shape ({inputs},): {error}; the model feeds it {inputs} scaled coordinates or features") from error
+        raise ProblemError(
+            f"network: it fails on an input of shape ({inputs},): {error}; the model feeds it {inputs} scaled coordinates or features"
+        ) from error
     shape = getattr(output, "shape", f"a {type(output).__name__}")
     if shape != (fields,) and not (shape == () and fields == 1):
-        raise ProblemError(f"network: it maps ({inputs},) to {shape}, but {problem.name} has {fields} field(s) ({', '.join(problem.field_names)}); make it return shape ({fields},)")
+        raise ProblemError(
+            f"network: it maps ({inputs},) to {shape}, but {problem.name} has {fields} field(s) ({', '.join(problem.field_names)}); make it return shape ({fields},)"
+        )
 
 
 __all__ = ["Ansatz", "Experiment", "build_network", "prepare", "resolve_phases", "solve"]

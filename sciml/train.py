@@ -14,7 +14,7 @@ from jax import Array
 from pydantic import TypeAdapter
 
 from sciml.errors import Outcome
-from sciml.objective import Objective
+from sciml.objective import Objective, Validation
 from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
 from sciml.optim.first_order import AdamState, FirstOrder
@@ -99,12 +99,20 @@ class Cursor:
     cycles: int = 0
     rollbacks: int = 0
     best_validation: float = math.inf
+    plateau_mark: float = math.inf
+    """Best validation residual at the start of the plateau's window."""
     records: list[PhaseRecord] = field(default_factory=list)
     switch: dict[str, Any] | None = None
     outcome: str | None = None
 
 
-def train(objective: Objective, phases: Sequence[Phase], every: int = 100, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, start: Array | None = None) -> Iterator[Snapshot]:
+def train(
+    objective: Objective,
+    phases: Sequence[Phase],
+    every: int = 100,
+    resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
+    start: Array | None = None,
+) -> Iterator[Snapshot]:
     """Trains through `phases`, yielding a Snapshot after every chunk of at most `every` steps.
 
     With `resume` (what `Snapshot.checkpoint` gave) it goes on with the same bytes as if it had never stopped. More `phases`
@@ -133,7 +141,9 @@ class Training:
         self.draw = jax.jit(lambda key: objective.draw(key))
         self.redraw = jax.jit(lambda key, theta, growth: objective.redraw(key, theta, self._counts(growth)), static_argnums=2)
         self.prepare = jax.jit(objective.prepare)
-        self.validation_batch = jax.jit(lambda key: objective.prepare(objective.draw(key, self._validation_counts())))(jax.random.fold_in(objective.key, 1 << 20))
+        self.validation_batch = jax.jit(lambda key: objective.prepare(objective.draw(key, self._validation_counts())))(
+            jax.random.fold_in(objective.key, 1 << 20)
+        )
         self._validate = jax.jit(objective.validate)
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
@@ -149,8 +159,18 @@ class Training:
             self._redraw(runner)
         position, settings = cursor.position, self.phases[cursor.position]
         limit = min(settings.steps, runner.next_stop(cursor.phase_step, self.every))
-        over = False
-        while not over and cursor.phase_step < limit:
+        reading, validation, ended = self._train_until(limit, runner, settings)
+        if reading.rollbacks > cursor.rollbacks:
+            events.append(f"step {cursor.step}: not finite; back to the last good state, learning rate x {reading.scale:.3g}")
+            cursor.rollbacks = reading.rollbacks
+        if ended != Ended.RUNNING or cursor.phase_step >= settings.steps:
+            self._end(settings, reading, ended, events)
+        return self._snapshot(position, settings, reading, float(validation.mean_square), float(validation.worst), events)
+
+    def _train_until(self, limit: int, runner: Any, settings: Phase) -> tuple[Reading, Validation, Ended]:
+        """Steps up to `limit` or the end of the phase, judged every `BEST_EVERY` steps whatever the size of a chunk."""
+        cursor = self.cursor
+        while True:
             self.state = runner.advance(self.state, self.batch, min(limit, _next_multiple(cursor.phase_step, BEST_EVERY)))
             reading = runner.read(self.state)
             cursor.step += reading.step - cursor.phase_step
@@ -158,20 +178,30 @@ class Training:
             cursor.evaluations = cursor.phase_start[0] + reading.evaluations
             self.theta = jnp.copy(self.state.theta)  # the next chunk donates the state's own buffers
             validation = self._validate(self.theta, self.validation_batch)
-            mean_square, worst = float(validation.mean_square), float(validation.worst)
-            over = reading.ended != Ended.RUNNING or cursor.phase_step >= settings.steps
-            if mean_square < cursor.best_validation and (over or cursor.phase_step % BEST_EVERY == 0):
-                cursor.best_validation, self.best = mean_square, self.theta
-        if reading.rollbacks > cursor.rollbacks:
-            events.append(f"step {cursor.step}: not finite; back to the last good state, learning rate x {reading.scale:.3g}")
-            cursor.rollbacks = reading.rollbacks
-        if over:
-            self._end(settings, reading, Ended(reading.ended), events)
-        return self._snapshot(position, settings, reading, mean_square, worst, events)
+            ended = Ended(reading.ended)
+            judged = cursor.phase_step % BEST_EVERY == 0
+            over = ended != Ended.RUNNING or cursor.phase_step >= settings.steps
+            if (judged or over) and float(validation.mean_square) < cursor.best_validation:
+                cursor.best_validation, self.best = float(validation.mean_square), self.theta
+            if judged and not over and self._is_flat(settings):
+                ended = Ended.PLATEAU
+            if over or ended != Ended.RUNNING or cursor.phase_step >= limit:
+                return reading, validation, ended
+
+    def _is_flat(self, settings: Phase) -> bool:
+        """Whether a second phase's best validation residual has stopped falling (a first-order phase decides on the device)."""
+        cursor = self.cursor
+        flat = False
+        for each in () if isinstance(settings, Adam) else settings.until:
+            if cursor.phase_step % _next_multiple(each.window - 1, BEST_EVERY) == 0:
+                flat = flat or cursor.best_validation > (1 - each.improvement) * cursor.plateau_mark
+                cursor.plateau_mark = cursor.best_validation
+        return flat
 
     def _begin(self, runner: Any) -> None:
         cursor = self.cursor
         cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at = True, 0, 0, -1
+        cursor.plateau_mark = math.inf
         if runner.fixed_points:
             self.points = self.redraw(self._key(), self.theta, cursor.growth)
             self.batch = self.prepare(self.points)
@@ -195,7 +225,9 @@ class Training:
         if self._recover(settings, reading, ended, events):
             return
         ended_by = _ENDED_BY.get(ended, "budget")
-        cursor.records.append(PhaseRecord(settings.kind, cursor.phase_step, cursor.evaluations - cursor.phase_start[0], reading.loss, ended_by))
+        cursor.records.append(
+            PhaseRecord(settings.kind, cursor.phase_step, cursor.evaluations - cursor.phase_start[0], reading.loss, ended_by)
+        )
         events.append(f"{settings.kind} ended by {ended_by} at step {cursor.step}")
         if isinstance(settings, Adam) and cursor.position + 1 < len(self.phases) and cursor.switch is None:
             threshold = next((each.threshold for each in settings.until if isinstance(each, Noise)), None)
@@ -239,7 +271,9 @@ class Training:
         self.phases[cursor.position + 1 : cursor.position + 1] = [slower, settings]
         cursor.plan = _dump(self.phases)
         cursor.places = [place + 2 if place >= cursor.position else place for place in cursor.places]
-        events.append(f"step {cursor.step}: {settings.kind} gained little; back to {last.optimizer} at learning rate {slower.learning_rate:.2g}")
+        events.append(
+            f"step {cursor.step}: {settings.kind} gained little; back to {last.optimizer} at learning rate {slower.learning_rate:.2g}"
+        )
 
     # -- what is seen from outside ------------------------------------------------------------------------------------
 
@@ -256,9 +290,9 @@ class Training:
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by path and a JSON-able cursor: all that the next chunk depends on. Valid until the next chunk runs."""
         tree = {"theta": self.theta, "best": self.best, "state": self.state, "points": self.points}
-        return {_path(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}, asdict(replace(self.cursor, records=[])) | {
-            "records": [record._asdict() for record in self.cursor.records]
-        }
+        return {_path(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}, asdict(
+            replace(self.cursor, records=[])
+        ) | {"records": [record._asdict() for record in self.cursor.records]}
 
     def restore(self, arrays: dict[str, np.ndarray], cursor: dict[str, Any]) -> None:
         """The inverse of `checkpoint`."""
@@ -315,7 +349,9 @@ class Training:
         if position not in self.runners:
             settings = self.phases[position]
             same = next((runner for other, runner in self.runners.items() if self.phases[other] == settings), None)
-            self.runners[position] = same or (_FirstOrderRunner if isinstance(settings, Adam) else _SecondOrderRunner)(self.objective, settings)  # type: ignore[arg-type]
+            self.runners[position] = same or (_FirstOrderRunner if isinstance(settings, Adam) else _SecondOrderRunner)(
+                self.objective, settings
+            )  # type: ignore[arg-type]
         return self.runners[position]
 
     def _counts(self, growth: int) -> dict[str, int]:
@@ -337,7 +373,7 @@ class Reading(NamedTuple):
     gradient_norm: float
     nsr: float | None = None
     nsr_bound: float | None = None
-    nsr_terms: dict[str, float] = {}  # noqa: RUF012
+    nsr_terms: dict[str, float] = {}
     rollbacks: int = 0
     scale: float = 1.0
 
@@ -391,7 +427,9 @@ class _SecondOrderRunner:
         line_search = settings.line_search
         self._begin = jax.jit(lambda theta, batch: second_order.begin(self.metric, theta, evaluate(batch)))
         self._refresh = jax.jit(lambda state, batch: second_order.refresh(self.metric, state, evaluate(batch)))
-        self._advance = jax.jit(lambda state, batch, until: second_order.advance(self.metric, state, until, evaluate(batch), line_search), donate_argnums=0)
+        self._advance = jax.jit(
+            lambda state, batch, until: second_order.advance(self.metric, state, until, evaluate(batch), line_search), donate_argnums=0
+        )
         self._components = jax.jit(lambda theta, batch: objective.evaluate(theta, batch).components)
 
     def begin(self, theta: Array, batch: Any, origin: int) -> second_order.State:

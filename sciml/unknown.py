@@ -8,11 +8,10 @@ from typing import Any, NoReturn
 
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import logit
 from jax.nn import sigmoid
+from jax.scipy.special import logit
 
 from sciml.errors import ProblemError
-
 
 LEAK = (
     "an Unknown coefficient is used outside `equation` (in a condition, an exact solution or a reference); "

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from sciml.conditions import Condition, Dirichlet, Initial, Neumann, Periodic, Robin, value_of
+from sciml.derivatives import Jet, MultiIndex, coordinates_jet, multiply, stack
 from sciml.domain import TIME, Box, Face
 from sciml.errors import ProblemError
-from sciml.derivatives import Jet, MultiIndex, coordinates_jet, multiply, stack
 from sciml.nets.features import Kind
 from sciml.problem import Problem
 
@@ -156,7 +156,9 @@ def _blends(problem: Problem, hard: Sequence[Condition], name: str) -> list[Blen
                     start[len(each.index)] = _at_point(value_of(problem, condition.value, position, len(derivatives), f"Initial({name})"))
     blends = [Blend(axis, tuple(sorted(found, key=lambda item: item[0].side))) for axis, found in sorted(faces.items())]
     if 1 in start and 0 not in start:
-        raise ProblemError(f"Initial(of='{name}_{TIME}') is hard, but the value of '{name}' at the start is not; make both hard or both soft")
+        raise ProblemError(
+            f"Initial(of='{name}_{TIME}') is hard, but the value of '{name}' at the start is not; make both hard or both soft"
+        )
     if 0 in start:
         face = problem.domain.face(TIME, -1)
         blends.append(Blend(face.axis, ((face, start[0]),), start.get(1)))

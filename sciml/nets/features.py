@@ -67,4 +67,3 @@ class Features(eqx.Module):
         phase = {index: rates * value for index, value in start.items()}
         names = ("cos", "sin") if kind == "periodic" else ("cos",)
         return [compose(SCALAR_FUNCTIONS[name], phase, indices) for name in names]
-

@@ -50,9 +50,7 @@ def glorot_weights(sizes: Sequence[int], key: Array) -> list[Array]:
     return [values.reshape(shape) * float(np.sqrt(2.0 / sum(shape))) for values, shape in zip(drawn, shapes, strict=True)]
 
 
-def propagate(
-    weights: Sequence[Array], biases: Sequence[Array], activation: str, jet: Jet, indices: tuple[MultiIndex, ...]
-) -> Jet:
+def propagate(weights: Sequence[Array], biases: Sequence[Array], activation: str, jet: Jet, indices: tuple[MultiIndex, ...]) -> Jet:
     """A perceptron applied to a jet: affine layers with `activation` between them."""
     function = SCALAR_FUNCTIONS[activation]
     last = len(weights) - 1

@@ -37,10 +37,14 @@ class SelfScaledBroyden(Metric):
         b = jnp.where(good, -pair.length * rho * jnp.vdot(s, pair.gradient) / scale, 1.0)
         tau, phi = scaling(b, rho * yhy, s.size)
         v = rho * s - hy / yhy
-        keep, drop, add, grow = (jnp.where(good, on, off) for on, off in ((scale / tau, 1.0), (1 / (tau * yhy), 0.0), (phi * yhy / tau, 0.0), (rho, 0.0)))
+        keep, drop, add, grow = (
+            jnp.where(good, on, off) for on, off in ((scale / tau, 1.0), (1 / (tau * yhy), 0.0), (phi * yhy / tau, 0.0), (rho, 0.0))
+        )
         updated = keep * metric - (drop * hy)[:, None] * hy[None, :] + (add * v)[:, None] * v[None, :] + (grow * s)[:, None] * s[None, :]
         g = pair.new_gradient
-        natural = jnp.where(good, 1.0 / tau, 1.0) * product - drop * hy * jnp.vdot(hy, g) + add * v * jnp.vdot(v, g) + grow * s * jnp.vdot(s, g)
+        natural = (
+            jnp.where(good, 1.0 / tau, 1.0) * product - drop * hy * jnp.vdot(hy, g) + add * v * jnp.vdot(v, g) + grow * s * jnp.vdot(s, g)
+        )
         rows, columns = jax.lax.iota(jnp.int32, s.size)[:, None], jax.lax.iota(jnp.int32, s.size)[None, :]
         identity = (rows == columns).astype(metric.dtype)
         return jnp.where(forget, identity, updated), jnp.where(forget, g, natural)
@@ -58,7 +62,7 @@ def scaling(b: Array, h: Array, size: int) -> tuple[Array, Array]:
     theta_plus = 1.0 / rho_minus
     theta = jnp.maximum(theta_minus, jnp.minimum(theta_plus, (1.0 - b) / b))
     sigma = 1.0 + theta * a
-    root = jnp.abs(sigma) ** (1.0 / (1.0 - size))
+    root = jnp.abs(sigma) ** (-1.0 / max(size - 1, 1))
     bound = jnp.minimum(1.0, 1.0 / b)
     tau = jnp.where(theta <= 0, jnp.minimum(bound * root, sigma), bound * jnp.minimum(root, 1.0 / theta))
     phi = (1.0 - theta) / (1.0 + a * theta)

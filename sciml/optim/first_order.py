@@ -84,7 +84,13 @@ class FirstOrder:
         norm = jnp.linalg.norm(evaluation.gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer counts with floats
             updates, optimizer = self.transform.update(evaluation.gradient, state.optimizer, state.theta)
-        moved = state._replace(theta=state.theta + state.scale * updates, optimizer=optimizer, components=evaluation.components, value=value, gradient_norm=norm)
+        moved = state._replace(
+            theta=state.theta + state.scale * updates,
+            optimizer=optimizer,
+            components=evaluation.components,
+            value=value,
+            gradient_norm=norm,
+        )
         finite = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.all(jnp.isfinite(moved.theta))
         stepped = self._observe(moved, evaluation)
         keep = stepped.step % KEEP_EVERY == 0

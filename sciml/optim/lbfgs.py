@@ -56,6 +56,8 @@ class LimitedMemory(Metric):
             metric.changes.at[slot].set(jnp.where(good, pair.change, metric.changes[slot])),
             jnp.where(forget, 0.0, metric.inverse.at[slot].set(jnp.where(good, 1.0 / sy, metric.inverse[slot]))),
             metric.head + good.astype(metric.head.dtype),
-            jnp.where(forget, 1.0, jnp.where(good, sy / jnp.maximum(jnp.vdot(pair.change, pair.change), jnp.finfo(sy.dtype).tiny), metric.scale)),
+            jnp.where(
+                forget, 1.0, jnp.where(good, sy / jnp.maximum(jnp.vdot(pair.change, pair.change), jnp.finfo(sy.dtype).tiny), metric.scale)
+            ),
         )
         return taken, self.apply(taken, pair.new_gradient)

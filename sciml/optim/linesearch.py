@@ -42,7 +42,9 @@ class _Search(NamedTuple):
     evaluations: Array
 
 
-def search(evaluate: ValueAndGradient, point: Array, value: Array, gradient: Array, direction: Array, first: Array, settings: LineSearch) -> Step:
+def search(
+    evaluate: ValueAndGradient, point: Array, value: Array, gradient: Array, direction: Array, first: Array, settings: LineSearch
+) -> Step:
     """A step along `direction` from `point` that satisfies the strong Wolfe conditions.
 
     `low` is the best point so far that decreases enough, `high` the other end of the bracket. A value that is not finite counts as

@@ -51,7 +51,9 @@ def observe(state: NoiseState, variance: Array, signal: Array, settings: Noise, 
     """One step's measurement. `share` is this phase's points over the next phase's, by which the ratio shrinks there."""
     part = part_length(settings)
     slot = state.position // part
-    sums = state._replace(variance=state.variance.at[slot].add(variance), signal=state.signal.at[slot].add(signal), position=state.position + 1)
+    sums = state._replace(
+        variance=state.variance.at[slot].add(variance), signal=state.signal.at[slot].add(signal), position=state.position + 1
+    )
     first_part = jnp.isnan(state.first) & (sums.position == part)
     sums = sums._replace(first=jnp.where(first_part, _ratio(sums.variance[0], sums.signal[0]), state.first))
     complete = sums.position == part * SUBWINDOWS
@@ -78,7 +80,19 @@ def _close(state: NoiseState, settings: Noise, share: float) -> NoiseState:
     low = armed & (share * bound < settings.threshold)
     streak = jnp.where(low, state.streak + 1, 0)
     empty = jnp.zeros_like(state.variance)
-    return NoiseState(empty, empty, jnp.zeros_like(state.position), state.first, peak, risen, armed, streak, ratio, bound, state.fired | (streak >= settings.patience))
+    return NoiseState(
+        empty,
+        empty,
+        jnp.zeros_like(state.position),
+        state.first,
+        peak,
+        risen,
+        armed,
+        streak,
+        ratio,
+        bound,
+        state.fired | (streak >= settings.patience),
+    )
 
 
 def _edge(parts: Array, side: float) -> Array:

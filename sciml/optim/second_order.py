@@ -83,7 +83,16 @@ def begin(metric: Metric, theta: Array, evaluate: ValueAndGradient) -> State:
     value, gradient = evaluate(theta)
     zero = jnp.zeros((), jnp.int64 if theta.dtype == jnp.float64 else jnp.int32)
     return State(
-        theta, value, gradient, gradient, metric.start(theta.size, theta.dtype), jnp.asarray(True), zero, zero + 1, value, zero + Ended.RUNNING
+        theta,
+        value,
+        gradient,
+        gradient,
+        metric.start(theta.size, theta.dtype),
+        jnp.asarray(True),
+        zero,
+        zero + 1,
+        value,
+        zero + Ended.RUNNING,
     )
 
 
@@ -91,7 +100,11 @@ def refresh(metric: Metric, state: State, evaluate: ValueAndGradient) -> State:
     """The same curvature on a new point set: value and gradient are computed anew, before the next pair."""
     value, gradient = evaluate(state.theta)
     return state._replace(
-        value=value, gradient=gradient, natural=metric.apply(state.metric, gradient), evaluations=state.evaluations + 1, mark=value * jnp.inf
+        value=value,
+        gradient=gradient,
+        natural=metric.apply(state.metric, gradient),
+        evaluations=state.evaluations + 1,
+        mark=value * jnp.inf,
     )
 
 
@@ -113,7 +126,9 @@ def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings:
     found = search(evaluate, state.theta, state.value, state.gradient, -state.natural, jnp.where(descends, first, 0.0), settings)
     moved = descends & found.found
     length = jnp.where(moved, found.length, 0.0)
-    pair = Pair(-length * state.natural, found.gradient - state.gradient, length, state.gradient, found.gradient, state.natural, state.fresh)
+    pair = Pair(
+        -length * state.natural, found.gradient - state.gradient, length, state.gradient, found.gradient, state.natural, state.fresh
+    )
     norms = jnp.linalg.norm(pair.step) * jnp.linalg.norm(pair.change)
     good = moved & (jnp.vdot(pair.step, pair.change) > CURVATURE * norms)
     new_metric, natural = metric.update(state.metric, pair, good, ~moved)
@@ -134,4 +149,3 @@ def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings:
         mark=jnp.where(marked, found.value, state.mark),
         ended=ended.astype(state.ended.dtype),
     )
-

@@ -41,7 +41,11 @@ def check(problem: Problem, config: Config) -> list[Finding]:
         return [Finding("problem", False, mistake) for mistake in error.mistakes]
     terms = ", ".join(experiment.objective.components)
     found = [
-        Finding("problem", True, f"{problem.domain}; fields {', '.join(problem.field_names)}; {experiment.parameters:,} parameters; terms: {terms}"),
+        Finding(
+            "problem",
+            True,
+            f"{problem.domain}; fields {', '.join(problem.field_names)}; {experiment.parameters:,} parameters; terms: {terms}",
+        ),
         Finding("conditions", True, "hard conditions agree with each other, corners included"),
         Finding("start", True, "all residuals are finite at the initial parameters"),
         _gradient(experiment),
@@ -65,7 +69,9 @@ def _gradient(experiment: Experiment) -> Finding:
         difference = (evaluate(theta + _STEP * direction, batch)[0] - evaluate(theta - _STEP * direction, batch)[0]) / (2 * _STEP)
         worst = max(worst, abs(float(difference - jnp.vdot(gradient, direction))) / float(jnp.linalg.norm(gradient)))
     tolerance = _GRADIENT_TOLERANCE if theta.dtype == jnp.float64 else 1e-1
-    return Finding("gradient", worst < tolerance, f"differs from central differences by {worst:.1e} of its size (tolerance {tolerance:.0e})")
+    return Finding(
+        "gradient", worst < tolerance, f"differs from central differences by {worst:.1e} of its size (tolerance {tolerance:.0e})"
+    )
 
 
 def _exact(problem: Problem) -> Finding:
@@ -90,7 +96,14 @@ def _memory(experiment: Experiment) -> Finding:
     """What the run will hold at once, roughly: the fixed points with their frames, and a dense matrix if a phase has one."""
     objective = experiment.objective
     each = jnp.dtype(objective.dtype).itemsize
-    rows = sum(objective.count(term) * sum(len(index) + 1 for index in indices) for term, indices in zip(objective.terms, objective.indices, strict=True))
+    rows = sum(
+        objective.count(term) * sum(len(index) + 1 for index in indices)
+        for term, indices in zip(objective.terms, objective.indices, strict=True)
+    )
     dense = 3 * objective.parameters**2 if any(isinstance(phase, Broyden) for phase in experiment.phases) else 60 * objective.parameters
     needed = each * (40 * rows + dense) / 2**20
-    return Finding("memory", needed * 2**20 < memory_bytes() / 2, f"about {needed:.0f} MiB beside what JAX itself takes, {memory_bytes() / 2**30:.0f} GiB in this machine")
+    return Finding(
+        "memory",
+        needed * 2**20 < memory_bytes() / 2,
+        f"about {needed:.0f} MiB beside what JAX itself takes, {memory_bytes() / 2**30:.0f} GiB in this machine",
+    )

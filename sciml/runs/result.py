@@ -84,6 +84,7 @@ def compose(
     unknowns: Mapping[str, float],
     parameters: int,
     device: str,
+    baselines: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of `result.json` (docs/design.md, 3.6); numbers that are not finite become None."""
     phases = [phase | {"seconds": spent} for phase, spent in zip(training["phases"], seconds["phases"], strict=False)]
@@ -104,7 +105,7 @@ def compose(
             "error": None if error is None else error.as_dict(),
             "validation": _validation(rows[-1:] if training["ended_by"] == TARGET_ERROR else rows),
             "unknowns": {name: {"value": value, "standard_error": None} for name, value in unknowns.items()},
-            "baselines": {},
+            "baselines": dict(baselines),
         }
     )
 

@@ -47,6 +47,7 @@ class Session:
         self.resumed: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
         self.training: dict[str, Any] = {"outcome": str(Outcome.STOPPED), "ended_by": "", "step": 0, "phases": [], "switch": None}
         self.best = np.zeros(0)
+        self.baselines: dict[str, dict[str, Any]] = {}
         self._ended_phases = 0
         self._saved_at = time.monotonic()
         self._saved_best: bytes | None = None
@@ -186,6 +187,8 @@ class Session:
         from sciml.runs import report
 
         """All but result.json. HDF5 writes to memory only: on a full disk it ends the process."""
+        self.listener.message("solving with a classical method for comparison")
+        self.baselines = self.experiment.baselines()
         solution = self._solution(self._result())
         files.write_bytes(self.directory / "solution.nc", solution.to_xarray().to_netcdf(engine="h5netcdf"))
         with files.replacing_each(self.directory / "figures") as temporary:
@@ -208,5 +211,5 @@ class Session:
         unknowns = {name: float(value) for name, value in self.experiment.objective.unknowns(best).items()}
         return compose(
             self.config, self.training, self.watch.seconds, rows, self.experiment.error(best),
-            unknowns, self.experiment.parameters, jax.devices()[0].device_kind,
+            unknowns, self.experiment.parameters, jax.devices()[0].device_kind, self.baselines,
         )  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,9 @@ from sciml.runs.crash_points import reach
 SCHEMA_VERSION = 1
 ARRAYS, CURSOR, MANIFEST = "arrays", "cursor.json", "manifest.json"
 STAGING = ".staging"
+
+MARGIN = 1 << 20
+"""Bytes that must stay free beside a new checkpoint's arrays: for Orbax's own files, metrics and results."""
 
 Name = Literal["latest", "best"]
 KEEP: Mapping[str, int] = {"latest": 2, "best": 1}
@@ -63,6 +68,7 @@ class Store:
         staging = self.folder / f"{STAGING}-{target.name}"
         with files.disk_errors(self.directory), _removed_on_error(staging):
             self.folder.mkdir(parents=True, exist_ok=True)
+            _require_space(self.folder, sum(np.asarray(array).nbytes for array in arrays.values()))
             _write(staging, arrays, cursor)
             reach("checkpoint:before-rename")
             files.move(staging, target)
@@ -111,6 +117,12 @@ class Store:
             doomed = folder.with_name(f"{STAGING}-old-{folder.name}")
             folder.rename(doomed)
             shutil.rmtree(doomed)
+
+
+def _require_space(folder: Path, size: int) -> None:
+    """Raises `OSError` before Orbax begins what it cannot end: its parallel writers would fail one by one, and loudly."""
+    if shutil.disk_usage(folder).free < size + MARGIN:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write(staging: Path, arrays: Mapping[str, np.ndarray], cursor: Mapping[str, Any]) -> None:
@@ -188,9 +200,9 @@ def _quiet_orbax() -> Iterator[None]:
 
 @contextmanager
 def _removed_on_error(folder: Path) -> Iterator[None]:
+    """Frees the space of what could not be completed; what a writer still holds is left to the next `clean`."""
     try:
         yield
     except BaseException:
-        if folder.exists():
-            shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -18,6 +18,7 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
         head += f" in {duration(seconds['total'])}"
     rows = {
         "error": _error(result.get("error")),
+        "classical": _baselines(result.get("baselines") or {}),
         "residual": _validation(result.get("validation")),
         "phases": ", ".join(_phase(phase) for phase in result.get("phases") or ()),
         "switch": _switch(result.get("switch")),
@@ -43,6 +44,12 @@ def _error(error: Mapping[str, Any] | None) -> str:
     if error["max_abs"] is not None:
         text += f", at most {error['max_abs']:.2e}" + _where(error.get("where"))
     return f"{text} (reference: {reference['kind']}, itself good to {own}, {duration(reference['seconds'])})"
+
+
+def _baselines(baselines: Mapping[str, Mapping[str, Any]]) -> str:
+    """Solvers that could not solve the problem are left to the report."""
+    solved = {name.replace("_", " "): row for name, row in baselines.items() if row["rel_l2"] is not None}
+    return "; ".join(f"{name} reaches {row['rel_l2']:.1e} in {duration(row['seconds'])}" for name, row in solved.items())
 
 
 def _where(where: Any) -> str:

@@ -41,7 +41,14 @@ def problem(domain: sciml.Box, conditions: Sequence[Condition], equation: Any, *
 
 
 def model(
-    of: sciml.Problem, network: Any = None, activation: str = "tanh", fourier: int = 0, harmonics: int = 1, scale: float = 1.0, width: int = 5, depth: int = 2
+    of: sciml.Problem,
+    network: Any = None,
+    activation: str = "tanh",
+    fourier: int = 0,
+    harmonics: int = 1,
+    scale: float = 1.0,
+    width: int = 5,
+    depth: int = 2,
 ) -> Model:
     """The model of a problem with a random network, whose biases are not zero."""
     ansatz, _, _ = build_ansatz(of)
@@ -52,7 +59,9 @@ def model(
     return Model(features, network, ansatz, scale)
 
 
-def experiment(of: sciml.Problem, phases: Sequence[Any] = (), points: sciml.Points = TINY, seed: int = 0, **settings: Any) -> sciml.Experiment:
+def experiment(
+    of: sciml.Problem, phases: Sequence[Any] = (), points: sciml.Points = TINY, seed: int = 0, **settings: Any
+) -> sciml.Experiment:
     """A prepared experiment with a network of two layers of four."""
     settings = {"network": sciml.Network(width=4, depth=2), **settings}
     return sciml.prepare(of, points=points, phases=phases or [sciml.Adam(steps=20, until=())], seed=seed, **settings)

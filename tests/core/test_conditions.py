@@ -150,7 +150,11 @@ def test_data_from_csv(tmp_path) -> None:
     ("coordinates", "values", "text"),
     [
         ({"t": [0.0], "x": [0.0, 1.0]}, {"u": [1.0]}, r"Data: columns of unequal length \(t: 1, x: 2, u: 1\)"),
-        ({"t": [0.0], "x": [float("nan")]}, {"u": [1.0]}, "Data: row 1: the coordinate 'x' is not a finite number; only measured values may be missing"),
+        (
+            {"t": [0.0], "x": [float("nan")]},
+            {"u": [1.0]},
+            "Data: row 1: the coordinate 'x' is not a finite number; only measured values may be missing",
+        ),
         ({"t": ["a"], "x": [1.0]}, {"u": [1.0]}, "Data: the column 't' holds something that is not a number"),
         ({"t": [[0.0]], "x": [1.0]}, {"u": [1.0]}, r"Data: the column 't' must be one-dimensional, but has shape \(1, 1\)"),
         ({"t": [0.0]}, {"u": [1.0]}, "Data: no column for the coordinate 'x'; columns: t, u"),
@@ -273,12 +277,24 @@ def test_one_value_for_two_fields() -> None:
     ("conditions", "equation", "text"),
     [
         ([sciml.Dirichlet(0.0, on="x")], heat, r"'u' at t=0 is not given, but the equation has u_t; add sciml.Initial\(value, of='u'\)"),
-        ([sciml.Initial(0.0)], heat, r"'u' has no condition on the boundary 'x', but the equation has u_xx; add for example sciml.Dirichlet\(0.0, on='x'\)"),
+        (
+            [sciml.Initial(0.0)],
+            heat,
+            r"'u' has no condition on the boundary 'x', but the equation has u_xx; add for example sciml.Dirichlet\(0.0, on='x'\)",
+        ),
         ([sciml.Initial(0.0), sciml.Neumann(0.0, on="x-")], heat, r"no condition on the boundary 'x\+'.*Dirichlet\(0.0, on='x\+'\)"),
         ([sciml.Initial(0.0), sciml.Robin(0.0, on="x+")], heat, "no condition on the boundary 'x-'"),
-        ([sciml.Initial(0.0), sciml.Dirichlet(0.0, on="x")], lambda u_tt, u_xx: u_tt - u_xx, r"'u_t' at t=0 is not given, but the equation has u_tt"),
+        (
+            [sciml.Initial(0.0), sciml.Dirichlet(0.0, on="x")],
+            lambda u_tt, u_xx: u_tt - u_xx,
+            r"'u_t' at t=0 is not given, but the equation has u_tt",
+        ),
         ([sciml.Initial(0.0)], lambda u_t, u_x: u_t + u_x, r"no condition on the boundary 'x', but the equation has u_x; .*on='x-'"),
-        ([sciml.Initial(0.0), sciml.Dirichlet(0.0, on="x", of="u")], lambda u_xx, v_xx: (u_xx, v_xx), "'v' has no condition on the boundary 'x'"),
+        (
+            [sciml.Initial(0.0), sciml.Dirichlet(0.0, on="x", of="u")],
+            lambda u_xx, v_xx: (u_xx, v_xx),
+            "'v' has no condition on the boundary 'x'",
+        ),
         ([], heat, r"(?s)conditions of Made: 2 mistakes.*'u' at t=0.*'u' has no condition on the boundary 'x'"),
     ],
     ids=["initial", "boundary", "upper face", "lower face", "velocity", "first order", "second field", "all at once"],

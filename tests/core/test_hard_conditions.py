@@ -211,7 +211,9 @@ def test_hard_where_it_exists_soft_where_it_is_asked() -> None:
     ],
 )
 def test_what_cannot_be_hard_says_so(condition: Condition) -> None:
-    with pytest.raises(sciml.ProblemError, match=r"(Robin|Neumann) on 'x-?' cannot be hard: that exists for Initial, Dirichlet, Periodic.*write hard=False"):
+    with pytest.raises(
+        sciml.ProblemError, match=r"(Robin|Neumann) on 'x-?' cannot be hard: that exists for Initial, Dirichlet, Periodic.*write hard=False"
+    ):
         build_ansatz(problem(PLANE, [condition], heat))
 
 
@@ -220,8 +222,14 @@ def test_what_cannot_be_hard_says_so(condition: Condition) -> None:
     [
         ([sciml.Dirichlet(0.0, on="x-"), sciml.Dirichlet(1.0, on="x")], r"two hard Dirichlet conditions for 'u' on x-; keep one"),
         ([sciml.Initial(0.0), sciml.Initial(1.0, of="u")], "two hard Initial conditions for 'u'; keep one"),
-        ([sciml.Periodic(on="x"), sciml.Neumann(0.0, on="x")], "two hard conditions, periodic or zero flux, on the coordinate 'x'; keep one"),
-        ([sciml.Initial(0.0, of="u_t"), sciml.Initial(0.0, hard=False)], r"Initial\(of='u_t'\) is hard, but the value of 'u' at the start is not"),
+        (
+            [sciml.Periodic(on="x"), sciml.Neumann(0.0, on="x")],
+            "two hard conditions, periodic or zero flux, on the coordinate 'x'; keep one",
+        ),
+        (
+            [sciml.Initial(0.0, of="u_t"), sciml.Initial(0.0, hard=False)],
+            r"Initial\(of='u_t'\) is hard, but the value of 'u' at the start is not",
+        ),
     ],
 )
 def test_hard_conditions_that_exclude_each_other(conditions: list, text: str) -> None:
@@ -252,5 +260,8 @@ def test_a_contradiction_of_slopes() -> None:
     with pytest.raises(sciml.ProblemError, match=r"(?s)Periodic on 'x' \(periodic_x_u\) contradicts Initial: .*violated by 3"):
         experiment(problem(PLANE, [sciml.Initial(lambda x: x), sciml.Periodic(on="x")], heat))
     conditions = [sciml.Initial(0.0), sciml.Initial(1.0, of="u_t"), sciml.Dirichlet(0.0, on="x")]
-    with pytest.raises(sciml.ProblemError, match=r"Dirichlet on 'x' \(dirichlet_u_x-\) contradicts Initial, Initial: at \(t=2, x=-1\) it is violated by 1.5"):
+    with pytest.raises(
+        sciml.ProblemError,
+        match=r"Dirichlet on 'x' \(dirichlet_u_x-\) contradicts Initial, Initial: at \(t=2, x=-1\) it is violated by 1.5",
+    ):
         experiment(problem(PLANE, conditions, wave))

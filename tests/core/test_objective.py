@@ -36,7 +36,9 @@ def objective() -> Objective:
 
 def changed(objective: Objective, block: int | None = None, weights: dict | None = None) -> Objective:
     """The same objective with another block size or other weights."""
-    return Objective(objective.problem, objective.model, objective.terms[1:], POINTS, weights or {}, 0, jnp.float64, block, objective.devices)
+    return Objective(
+        objective.problem, objective.model, objective.terms[1:], POINTS, weights or {}, 0, jnp.float64, block, objective.devices
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,12 @@ def test_loss_is_the_weighted_sum_of_mean_squares(objective: Objective, fixed: t
     evaluation = jax.jit(objective.evaluate)(objective.start, batch)
     fields = jax.jit(jax.vmap(objective.model))
     boundary, data = fixed[1][0], jnp.array([[0.25, 0.0], [0.5, 0.5], [0.75, -0.5]])
-    assert float(evaluation.components[1]) == pytest.approx(float(jnp.mean((fields(boundary)[:, 0] - jnp.sin(3 * boundary[:, 0])) ** 2)), rel=1e-12)
-    assert float(evaluation.components[2]) == pytest.approx(float(jnp.mean((fields(data)[:, 0] - jnp.array([0.1, 0.2, 0.3])) ** 2)), rel=1e-12)
+    assert float(evaluation.components[1]) == pytest.approx(
+        float(jnp.mean((fields(boundary)[:, 0] - jnp.sin(3 * boundary[:, 0])) ** 2)), rel=1e-12
+    )
+    assert float(evaluation.components[2]) == pytest.approx(
+        float(jnp.mean((fields(data)[:, 0] - jnp.array([0.1, 0.2, 0.3])) ** 2)), rel=1e-12
+    )
     loss, gradient = value_and_gradient(objective.start)
     assert float(loss) == pytest.approx(float(evaluation.components @ jnp.array([1.0, 3.0, 1.0])), rel=1e-13)
     assert close(gradient, evaluation.gradient, 1e-13)
@@ -124,7 +130,10 @@ def test_weights_of_terms_that_do_not_exist(objective: Objective) -> None:
 
 def test_validation_is_the_weighted_mean_square_and_the_worst_residual(objective: Objective, batch: tuple) -> None:
     validation = jax.jit(objective.validate)(objective.start, batch)
-    residuals = [np.asarray(each) for each in jax.jit(lambda theta: [objective.residuals(theta, *item) for item in enumerate(batch)])(objective.start)]
+    residuals = [
+        np.asarray(each)
+        for each in jax.jit(lambda theta: [objective.residuals(theta, *item) for item in enumerate(batch)])(objective.start)
+    ]
     expected = sum(weight * np.mean(each**2) for weight, each in zip([1.0, 3.0, 1.0], residuals, strict=True))
     assert float(validation.mean_square) == pytest.approx(expected, rel=1e-12)
     assert float(validation.worst) == pytest.approx(max(np.abs(each).max() for each in residuals), rel=1e-12)

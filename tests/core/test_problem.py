@@ -33,7 +33,16 @@ def test_arguments_are_matched_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("name", "index"),
-    [("u", ()), ("u_t", (1,)), ("u_theta", (2,)), ("u_thetatheta", (2, 2)), ("u_rtheta", (0, 2)), ("u_thetar", (0, 2)), ("u_ttheta", (1, 2)), ("u_thetat", (1, 2))],
+    [
+        ("u", ()),
+        ("u_t", (1,)),
+        ("u_theta", (2,)),
+        ("u_thetatheta", (2, 2)),
+        ("u_rtheta", (0, 2)),
+        ("u_thetar", (0, 2)),
+        ("u_ttheta", (1, 2)),
+        ("u_thetat", (1, 2)),
+    ],
 )
 def test_coordinate_names_of_several_letters(name: str, index: tuple) -> None:
     disk = made(lambda u: u, sciml.Box(r=(0.0, 1.0), t=(0.0, 1.0), theta=(0.0, 1.0)))
@@ -181,7 +190,9 @@ def test_unknowns_stay_within_bounds(raw: float) -> None:
     assert -1.0 <= sciml.Unknown(0.5, lower=-1.0, upper=3.0).value(number) <= 3.0
 
 
-@pytest.mark.parametrize("unknown", [sciml.Unknown(2.0, positive=True), sciml.Unknown(0.5, lower=-1.0, upper=3.0), sciml.Unknown(-4.0), sciml.Unknown(0.0)])
+@pytest.mark.parametrize(
+    "unknown", [sciml.Unknown(2.0, positive=True), sciml.Unknown(0.5, lower=-1.0, upper=3.0), sciml.Unknown(-4.0), sciml.Unknown(0.0)]
+)
 def test_unknowns_begin_at_their_start_and_can_move(unknown: sciml.Unknown) -> None:
     value, slope = jax.value_and_grad(unknown.value)(jnp.asarray(0.0))
     assert float(value) == pytest.approx(unknown.start, abs=1e-15)
@@ -228,7 +239,9 @@ def test_an_unknown_is_a_number_in_the_equation() -> None:
     ],
 )
 def test_an_unknown_leaks_nowhere(use) -> None:
-    with pytest.raises(sciml.ProblemError, match=r"an Unknown coefficient is used outside `equation`.*give boundary and initial values as numbers"):
+    with pytest.raises(
+        sciml.ProblemError, match=r"an Unknown coefficient is used outside `equation`.*give boundary and initial values as numbers"
+    ):
         use(sciml.Unknown(1.0))
 
 
@@ -251,7 +264,10 @@ def test_an_unknown_does_not_leak_through_an_exact_solution(function) -> None:
 def test_an_equation_that_is_not_finite_at_the_start() -> None:
     """It says which residual, where, and at how many points."""
     rooted = problem(sciml.Box(t=(0.0, 1.0)), [sciml.Initial(1.0)], lambda u_t, t: {"calm": u_t, "root": u_t + jnp.sqrt(t - 0.5)})
-    with pytest.raises(sciml.ProblemError, match=r"root of Made is not finite at the start \(nan at \(t=0\.\d+\), and at 32 of 64 points\); look for a division by zero"):
+    with pytest.raises(
+        sciml.ProblemError,
+        match=r"root of Made is not finite at the start \(nan at \(t=0\.\d+\), and at 32 of 64 points\); look for a division by zero",
+    ):
         experiment(rooted)
 
 
@@ -259,7 +275,10 @@ def test_an_equation_that_is_not_finite_at_the_start() -> None:
     ("network", "text"),
     [
         (lambda inputs: jnp.ones(3), r"network: it maps \(1,\) to \(3,\), but Decay has 1 field\(s\) \(u\); make it return shape \(1,\)"),
-        (lambda inputs: jnp.ones((4, 3)) @ inputs, r"network: it fails on an input of shape \(1,\): .*; the model feeds it 1 scaled coordinates or features"),
+        (
+            lambda inputs: jnp.ones((4, 3)) @ inputs,
+            r"network: it fails on an input of shape \(1,\): .*; the model feeds it 1 scaled coordinates or features",
+        ),
         (lambda inputs: (inputs, inputs), r"network: it maps \(1,\) to .*, but Decay has 1 field"),
         ("mlp", "network: str is not callable; give sciml.Network"),
     ],
@@ -275,7 +294,10 @@ def test_a_dense_matrix_that_does_not_fit(monkeypatch) -> None:
     monkeypatch.setattr(checks, "memory_bytes", lambda: 2**30)
     checks.check_memory([sciml.Adam(), sciml.LBFGS()], 10**5, 8)
     checks.check_memory([sciml.Broyden()], 10**3, 8)
-    with pytest.raises(sciml.ProblemError, match=r"matrix of 100000 x 100000 numbers: 223.5 GiB needed, 1.0 GiB in this machine; use kind = \"lbfgs\", or a smaller"):
+    with pytest.raises(
+        sciml.ProblemError,
+        match=r"matrix of 100000 x 100000 numbers: 223.5 GiB needed, 1.0 GiB in this machine; use kind = \"lbfgs\", or a smaller",
+    ):
         checks.check_memory([sciml.Adam(), sciml.Broyden()], 10**5, 8)
     monkeypatch.setattr(checks, "memory_bytes", lambda: 2**10)
     with pytest.raises(sciml.ProblemError, match="matrix of 33 x 33 numbers"):
@@ -283,5 +305,7 @@ def test_a_dense_matrix_that_does_not_fit(monkeypatch) -> None:
 
 
 def test_parameters_of_another_network() -> None:
-    with pytest.raises(sciml.ProblemError, match=r"warm start: it has 5 trainable numbers, this model 33; use the same \[network\] in both runs"):
+    with pytest.raises(
+        sciml.ProblemError, match=r"warm start: it has 5 trainable numbers, this model 33; use the same \[network\] in both runs"
+    ):
         experiment(Decay(), warm_start=jnp.zeros(5), points=TINY)

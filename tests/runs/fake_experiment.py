@@ -85,6 +85,9 @@ class FakeExperiment:
         reference = {"kind": "exact", "estimated_error": 1e-16, "seconds": 0.0}
         return Error(size, size, {"t": 0.0, "x": 0.0}, {"u": size}, reference, at_floor=False)
 
+    def baselines(self) -> dict[str, Any]:
+        return {}
+
     def solution(self, trainable: Any, history: Any = (), result: Mapping[str, Any] | None = None) -> Any:
         theta = np.asarray(trainable)
         return SimpleNamespace(theta=theta, history=history, result=result, to_xarray=lambda: xarray.Dataset({"u": ("x", theta)}))

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -174,6 +175,16 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_how_to_go_on(tmp_path: P
         store.save("latest", {"big": np.random.default_rng(1).standard_normal(100_000)}, {})
     assert stored(tmp_path) == ["latest-000001"]
     assert_same(store.load_latest().arrays, ARRAYS)
+
+
+def test_a_disk_without_room_is_noticed_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.save("latest", ARRAYS, CURSOR)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
+    store.save("latest", {"fits": np.zeros(100_000)}, {"step": 2})
+    with pytest.raises(RunError, match=r"no space on disk .* free space and `sciml resume .*`"):
+        store.save("latest", {"big": np.zeros(1_000_000)}, {})
+    assert store.load_latest().cursor == {"step": 2}
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
