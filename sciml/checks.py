@@ -55,7 +55,8 @@ def _missing(problem: Problem, conditions: Sequence[Condition], name: str, axis:
         if not lacking:
             return None
         of = f"{name}_{TIME}" if lacking[0] else name
-        return f"'{of}' at {TIME}={problem.domain.lower[axis]:g} is not given, but the equation has {name}_{TIME * order}; add sciml.Initial(value, of='{of}')"
+        start = f"'{of}' at {TIME}={problem.domain.lower[axis]:g}"
+        return f"{start} is not given, but the equation has {name}_{TIME * order}; add sciml.Initial(value, of='{of}')"
     faces = [
         face.side
         for condition in conditions
@@ -65,10 +66,17 @@ def _missing(problem: Problem, conditions: Sequence[Condition], name: str, axis:
     ]
     if order >= 2 and set(faces) != {-1, 1}:
         side = "" if not faces else "+" if -1 in faces else "-"
-        return f"'{name}' has no condition on the boundary '{coordinate}{side}', but the equation has {name}_{coordinate * order}; add for example sciml.Dirichlet(0.0, on='{coordinate}{side}')"
+        return _unbounded(name, coordinate, side, order, side)
     if order == 1 and not faces:
-        return f"'{name}' has no condition on the boundary '{coordinate}', but the equation has {name}_{coordinate}; add for example sciml.Dirichlet(0.0, on='{coordinate}-')"
+        return _unbounded(name, coordinate, "", order, "-")
     return None
+
+
+def _unbounded(name: str, coordinate: str, side: str, order: int, cure: str) -> str:
+    return (
+        f"'{name}' has no condition on the boundary '{coordinate}{side}', but the equation has {name}_{coordinate * order}; "
+        f"add for example sciml.Dirichlet(0.0, on='{coordinate}{cure}')"
+    )
 
 
 def _faces(problem: Problem, condition: Condition, name: str) -> tuple:
@@ -143,8 +151,9 @@ def check_start(objective: Objective, theta: Array) -> None:
             component, place = np.argwhere(bad)[0]
             at = where(objective.problem.domain, np.asarray(points[0, place]))
             raise ProblemError(
-                f"{term.components[component]} of {objective.problem.name} is not finite at the start ({residuals[component, place]} at {at}, and at "
-                f"{bad.any(axis=0).sum()} of {bad.shape[1]} points); look for a division by zero, a root or a logarithm of the untrained field"
+                f"{term.components[component]} of {objective.problem.name} is not finite at the start "
+                f"({residuals[component, place]} at {at}, and at {bad.any(axis=0).sum()} of {bad.shape[1]} points); "
+                "look for a division by zero, a root or a logarithm of the untrained field"
             )
 
 
@@ -160,8 +169,9 @@ def check_memory(phases: Sequence[Phase], parameters: int, bytes_each: int) -> N
     needed, available = 3 * parameters**2 * bytes_each, memory_bytes()
     if needed > available / 2:
         raise ProblemError(
-            f"a 'broyden' phase holds a dense matrix of {parameters} x {parameters} numbers: {needed / 2**30:.1f} GiB needed, {available / 2**30:.1f} GiB in this "
-            'machine; use kind = "lbfgs", or a smaller network (network.width, network.depth)'
+            f"a 'broyden' phase holds a dense matrix of {parameters} x {parameters} numbers: {needed / 2**30:.1f} GiB needed, "
+            f"{available / 2**30:.1f} GiB in this machine; "
+            'use kind = "lbfgs", or a smaller network (network.width, network.depth)'
         )
 
 

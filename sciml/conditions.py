@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +24,8 @@ Known = tuple[Array, ...]
 Residual = Callable[[Values, Array, Known, Mapping[str, Array]], tuple[Array, ...]]
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True)
+class Term:
     """One part of the loss: mean squares of residuals at points of one kind.
 
     A residual looks at a stencil of `s` points for each sample (one for most terms, two for a periodic pair, one per node for a
@@ -230,7 +231,8 @@ class Data(Condition):
         points = np.stack([columns[name] for name in domain.coordinates], axis=1)
         for row, axis in np.argwhere(~np.isfinite(points)):
             raise ProblemError(
-                f"Data: row {row + 1}: the coordinate '{domain.coordinates[axis]}' is not a finite number; only measured values may be missing (NaN)"
+                f"Data: row {row + 1}: the coordinate '{domain.coordinates[axis]}' is not a finite number; "
+                "only measured values may be missing (NaN)"
             )
         outside = ((points < np.array(domain.lower)) | (points > np.array(domain.upper))).any(axis=1)
         if outside.any():

@@ -20,8 +20,7 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
         os.sched_setaffinity(0, allowed[:threads])
     import jax
 
-    if jax.config.jax_enable_x64 != (precision == "float64"):
-        jax.config.update("jax_enable_x64", precision == "float64")
+    jax.config.update("jax_enable_x64", precision == "float64")
     jax.config.update("jax_default_matmul_precision", "highest")
     try:
         if devices is not None:

@@ -63,9 +63,17 @@ class Objective:
     """
 
     def __init__(
-        self, problem: Problem, model: Model, soft_terms: Sequence[Term], points: Points, weights: Mapping[str, float], seed: int,
-        dtype: Any, block: int | None = None, devices: Sequence[Any] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        problem: Problem,
+        model: Model,
+        soft_terms: Sequence[Term],
+        points: Points,
+        weights: Mapping[str, float],
+        seed: int,
+        dtype: Any,
+        block: int | None = None,
+        devices: Sequence[Any] | None = None,
+    ) -> None:
         self.problem, self.points, self.dtype = problem, points, dtype
         self.terms = (equation_term(problem), *soft_terms)
         self.components = tuple(name for term in self.terms for name in term.components)
@@ -274,8 +282,11 @@ class Objective:
         if sharded and self._mesh is not None:
             summed = jax.shard_map(
                 lambda theta, blocks: jax.lax.psum(total(theta, blocks), "points"),
-                mesh=self._mesh, in_specs=(Spec(), Spec("points")), out_specs=Spec(), check_vma=False,
-            )(theta, blocks)  # fmt: skip
+                mesh=self._mesh,
+                in_specs=(Spec(), Spec("points")),
+                out_specs=Spec(),
+                check_vma=False,
+            )(theta, blocks)
         else:
             summed = total(theta, blocks)
         means, slope, squares = jax.tree.map(lambda value: value / count, summed)

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sciml.conditions import Condition
 
 
-class Derivative(NamedTuple):
+@dataclasses.dataclass(frozen=True, order=True)
+class Derivative:
     """A partial derivative of a field; an empty `index` is the field itself."""
 
     field: str
@@ -98,7 +99,8 @@ class Problem:
         if index is None or name.endswith("_"):
             known = ", ".join(self.domain.coordinates)
             raise ProblemError(
-                f"'{name}': '{suffix}' is not made of the coordinates of {self.domain} ({known}); write for example {field}_{self.domain.coordinates[-1]}"
+                f"'{name}': '{suffix}' is not made of the coordinates of {self.domain} ({known}); "
+                f"write for example {field}_{self.domain.coordinates[-1]}"
             )
         if len(index) > MAXIMUM_ORDER:
             raise ProblemError(

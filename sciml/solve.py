@@ -76,10 +76,17 @@ class Experiment:
 
 
 def prepare(
-    problem: Problem, *, network: Network | Any = None, points: Points | None = None, weights: Mapping[str, float] | None = None,
-    phases: Literal["auto"] | Sequence[Phase] = "auto", seed: int = 0, precision: Literal["float64", "float32"] = "float64", block: int | None = None,
+    problem: Problem,
+    *,
+    network: Network | Any = None,
+    points: Points | None = None,
+    weights: Mapping[str, float] | None = None,
+    phases: Literal["auto"] | Sequence[Phase] = "auto",
+    seed: int = 0,
+    precision: Literal["float64", "float32"] = "float64",
+    block: int | None = None,
     warm_start: Solution | Any = None,
-) -> Experiment:  # fmt: skip
+) -> Experiment:
     """Builds and checks an Experiment.
 
     `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`; `warm_start` a
@@ -211,7 +218,8 @@ def _check_network(network: Any, inputs: int, problem: Problem) -> None:
     shape = getattr(output, "shape", f"a {type(output).__name__}")
     if shape != (fields,) and not (shape == () and fields == 1):
         raise ProblemError(
-            f"network: it maps ({inputs},) to {shape}, but {problem.name} has {fields} field(s) ({', '.join(problem.field_names)}); make it return shape ({fields},)"
+            f"network: it maps ({inputs},) to {shape}, but {problem.name} has {fields} field(s) ({', '.join(problem.field_names)}); "
+            f"make it return shape ({fields},)"
         )
 
 

@@ -34,8 +34,12 @@ BEST_EVERY = 100
 
 _PHASES: TypeAdapter[Any] = TypeAdapter(tuple[Phase, ...])
 _ENDED_BY = {
-    Ended.NOISE: "noise", Ended.PLATEAU: "plateau", Ended.LINE_SEARCH: "line search", Ended.STAGNATED: "stagnation", Ended.DIVERGED: "diverged",
-}  # fmt: skip
+    Ended.NOISE: "noise",
+    Ended.PLATEAU: "plateau",
+    Ended.LINE_SEARCH: "line search",
+    Ended.STAGNATED: "stagnation",
+    Ended.DIVERGED: "diverged",
+}
 
 
 class PhaseRecord(NamedTuple):
@@ -281,11 +285,28 @@ class Training:
         cursor = self.cursor
         unknowns = {name: float(value) for name, value in self.objective.unknowns(self.theta).items()}
         return Snapshot(
-            step=cursor.step, phase=position, kind=settings.kind, evaluations=cursor.evaluations, loss=reading.loss, terms=reading.terms,
-            nsr=reading.nsr, nsr_bound=reading.nsr_bound, nsr_terms=reading.nsr_terms, gradient_norm=reading.gradient_norm, validation=mean_square, worst=worst,
-            unknowns=unknowns, events=tuple(events), phases=tuple(cursor.records), switch=cursor.switch, outcome=None if cursor.outcome is None else Outcome(cursor.outcome),
-            trainable=self.theta, best=self.best, budget=sum(phase.steps for phase in self.phases), checkpoint=self.checkpoint,
-        )  # fmt: skip
+            step=cursor.step,
+            phase=position,
+            kind=settings.kind,
+            evaluations=cursor.evaluations,
+            loss=reading.loss,
+            terms=reading.terms,
+            nsr=reading.nsr,
+            nsr_bound=reading.nsr_bound,
+            nsr_terms=reading.nsr_terms,
+            gradient_norm=reading.gradient_norm,
+            validation=mean_square,
+            worst=worst,
+            unknowns=unknowns,
+            events=tuple(events),
+            phases=tuple(cursor.records),
+            switch=cursor.switch,
+            outcome=None if cursor.outcome is None else Outcome(cursor.outcome),
+            trainable=self.theta,
+            best=self.best,
+            budget=sum(phase.steps for phase in self.phases),
+            checkpoint=self.checkpoint,
+        )
 
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by path and a JSON-able cursor: all that the next chunk depends on. Valid until the next chunk runs."""
@@ -409,9 +430,18 @@ class _FirstOrderRunner:
         bound = None if trigger is None or not np.isfinite(trigger.bound) else float(trigger.bound)
         step = int(state.step)
         return Reading(
-            step, step, int(state.ended), float(state.value), dict(zip(self.objective.components, components.tolist(), strict=True)), float(state.gradient_norm),
-            ratios[-1], bound, {name: ratio for name, ratio, is_noisy in zip(names, ratios, noisy, strict=False) if is_noisy}, int(state.rollbacks), float(state.scale),
-        )  # fmt: skip
+            step,
+            step,
+            int(state.ended),
+            float(state.value),
+            dict(zip(self.objective.components, components.tolist(), strict=True)),
+            float(state.gradient_norm),
+            ratios[-1],
+            bound,
+            {name: ratio for name, ratio, is_noisy in zip(names, ratios, noisy, strict=False) if is_noisy},
+            int(state.rollbacks),
+            float(state.scale),
+        )
 
 
 class _SecondOrderRunner:

@@ -86,7 +86,8 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: per config the worst error and the longest wall time over its seeds, beside the limits."""
     lines = [
-        "| config | wall (worst) | limit | rel-L2, worst of seeds | per seed | at most | aim | switch at step (by) | reference error | peak memory |",
+        "| config | wall (worst) | limit | rel-L2, worst of seeds | per seed | at most | aim "
+        "| switch at step (by) | reference error | peak memory |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(row["name"] for row in rows):

@@ -112,8 +112,8 @@ def _is_hard(problem: Problem, condition: Condition) -> bool:
     possible = isinstance(condition, Neumann) and _is_zero_flux(problem, condition)
     if asked and not possible:
         raise ProblemError(
-            f"{type(condition).__name__} on '{getattr(condition, 'on', '')}' cannot be hard: that exists for Initial, Dirichlet, Periodic, and for "
-            "Neumann(0.0) of all fields on both faces of a coordinate; write hard=False"
+            f"{type(condition).__name__} on '{getattr(condition, 'on', '')}' cannot be hard: that exists for Initial, "
+            "Dirichlet, Periodic, and for Neumann(0.0) of all fields on both faces of a coordinate; write hard=False"
         )
     return possible
 

@@ -26,5 +26,5 @@ class FlaxMLP(nnx.Module):
     def jet(self, inputs: Jet, indices: tuple[MultiIndex, ...]) -> Jet:
         """The jet of the outputs from the jet of the inputs; arrays have shape `(features, points)`."""
         weights = [layer.kernel[...].T for layer in self.layers]
-        biases = [layer.bias[...] for layer in self.layers]
+        biases = [layer.bias[...] for layer in self.layers if layer.bias is not None]
         return propagate(weights, biases, self.activation, inputs, indices)

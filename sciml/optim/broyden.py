@@ -1,4 +1,4 @@
-"""Self-scaled Broyden on a dense inverse Hessian (Al-Baali & Khalfan 2005; Urban, Stefanou & Pons 2025), three passes over it an iteration."""
+"""Self-scaled Broyden on a dense inverse Hessian (Al-Baali & Khalfan 2005; Urban, Stefanou & Pons 2025)."""
 
 from __future__ import annotations
 

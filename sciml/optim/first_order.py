@@ -65,10 +65,21 @@ class FirstOrder:
         triggers = tuple(noise.start(dtype) if isinstance(each, Noise) else plateau.start(dtype) for each in self.settings.until)
         terms = len(self.objective.terms)
         return AdamState(
-            theta=theta, optimizer=optimizer, good=(theta, optimizer), scale=jnp.ones((), dtype), rollbacks=zero, slowdown=plateau.start(dtype), triggers=triggers,
-            step=zero, origin=jnp.asarray(origin), components=jnp.full(len(self.objective.components), jnp.nan, dtype), value=jnp.full((), jnp.nan, dtype),
-            gradient_norm=jnp.full((), jnp.nan, dtype), noise=jnp.zeros((2, terms + 1), dtype), ended=zero + Ended.RUNNING,
-        )  # fmt: skip
+            theta=theta,
+            optimizer=optimizer,
+            good=(theta, optimizer),
+            scale=jnp.ones((), dtype),
+            rollbacks=zero,
+            slowdown=plateau.start(dtype),
+            triggers=triggers,
+            step=zero,
+            origin=jnp.asarray(origin),
+            components=jnp.full(len(self.objective.components), jnp.nan, dtype),
+            value=jnp.full((), jnp.nan, dtype),
+            gradient_norm=jnp.full((), jnp.nan, dtype),
+            noise=jnp.zeros((2, terms + 1), dtype),
+            ended=zero + Ended.RUNNING,
+        )
 
     def advance(self, state: AdamState, until: Array) -> AdamState:
         """Steps until `state.step` reaches `until` or the phase ends."""
@@ -83,6 +94,7 @@ class FirstOrder:
         value = jnp.vdot(self.objective.weights, evaluation.components)
         norm = jnp.linalg.norm(evaluation.gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer counts with floats
+            updates: Any
             updates, optimizer = self.transform.update(evaluation.gradient, state.optimizer, state.theta)
         moved = state._replace(
             theta=state.theta + state.scale * updates,
@@ -114,9 +126,13 @@ class FirstOrder:
                 ended = jnp.where(after.fired & (ended == Ended.RUNNING), Ended.NOISE, ended)
             triggers.append(after)
         return state._replace(
-            slowdown=slowdown, triggers=tuple(triggers), scale=jnp.where(slowdown.flat, settings.plateau_factor, 1.0) * state.scale, step=state.step + 1,
-            noise=0.98 * state.noise + 0.02 * measured, ended=ended.astype(state.ended.dtype),
-        )  # fmt: skip
+            slowdown=slowdown,
+            triggers=tuple(triggers),
+            scale=jnp.where(slowdown.flat, settings.plateau_factor, 1.0) * state.scale,
+            step=state.step + 1,
+            noise=0.98 * state.noise + 0.02 * measured,
+            ended=ended.astype(state.ended.dtype),
+        )
 
 
 def learning_rate(settings: Adam) -> optax.Schedule:

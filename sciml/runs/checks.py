@@ -34,9 +34,15 @@ def check(problem: Problem, config: Config) -> list[Finding]:
     """Everything that can be found without training, in order; stops at the first thing that nothing else can be checked without."""
     try:
         experiment = prepare(
-            problem, network=config.network, points=config.points, weights=config.weights, phases=config.phases, seed=config.seed,
-            precision=config.precision, block=config.execution.block,
-        )  # fmt: skip
+            problem,
+            network=config.network,
+            points=config.points,
+            weights=config.weights,
+            phases=config.phases,
+            seed=config.seed,
+            precision=config.precision,
+            block=config.execution.block,
+        )
     except (ProblemError, ConfigError) as error:
         return [Finding("problem", False, mistake) for mistake in error.mistakes]
     terms = ", ".join(experiment.objective.components)
