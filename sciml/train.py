@@ -370,9 +370,7 @@ class Training:
         if position not in self.runners:
             settings = self.phases[position]
             same = next((runner for other, runner in self.runners.items() if self.phases[other] == settings), None)
-            self.runners[position] = same or (_FirstOrderRunner if isinstance(settings, Adam) else _SecondOrderRunner)(
-                self.objective, settings
-            )  # type: ignore[arg-type]
+            self.runners[position] = same or _runner_of(self.objective, settings)
         return self.runners[position]
 
     def _counts(self, growth: int) -> dict[str, int]:
@@ -488,6 +486,10 @@ class _SecondOrderRunner:
 
 def _dump(phases: Sequence[Phase]) -> list[dict[str, Any]]:
     return [phase.model_dump(mode="json") for phase in phases]
+
+
+def _runner_of(objective: Objective, settings: Phase) -> Any:
+    return _FirstOrderRunner(objective, settings) if isinstance(settings, Adam) else _SecondOrderRunner(objective, settings)
 
 
 def _next_multiple(step: int, every: int) -> int:

@@ -183,10 +183,10 @@ class Session:
     # -- results ------------------------------------------------------------------------------------------------------
 
     def _write_results(self) -> Solution:
+        """All but result.json. HDF5 writes to memory only: on a full disk it would end the process."""
         from sciml import figures
         from sciml.runs import report
 
-        """All but result.json. HDF5 writes to memory only: on a full disk it ends the process."""
         self.listener.message("solving with a classical method for comparison")
         self.baselines = self.experiment.baselines()
         solution = self._solution(self._result())
