@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from sciml.conditions import Known, Term, equation_term
@@ -92,6 +92,10 @@ class Objective:
     @property
     def parameters(self) -> int:
         return int(self.start.size)
+
+    def replicate(self, tree: Any) -> Any:
+        """Arrays as the jitted functions return them, on every device: what enters a phase once is then compiled once."""
+        return tree if self._mesh is None else jax.device_put(tree, NamedSharding(self._mesh, Spec()))
 
     def stochastic(self) -> tuple[bool, ...]:
         """Which terms are sampled, and so have noise."""

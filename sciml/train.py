@@ -209,7 +209,7 @@ class Training:
         if runner.fixed_points:
             self.points = self.redraw(self._key(), self.theta, cursor.growth)
             self.batch = self.prepare(self.points)
-        self.state = runner.begin(self.theta, self.batch, cursor.step)
+        self.state = self.objective.replicate(runner.begin(self.theta, self.batch, cursor.step))
         first = float(self.state.value) if runner.fixed_points else math.inf
         cursor.phase_start = (cursor.evaluations, first)
 
@@ -335,7 +335,7 @@ class Training:
         template = jax.eval_shape(lambda theta: runner.begin(theta, self.batch, 0), self.theta)
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         filled = [jnp.asarray(arrays[_path((jax.tree_util.DictKey("state"), *path))], leaf.dtype) for path, leaf in leaves]
-        self.state = jax.tree_util.tree_unflatten(structure, filled)
+        self.state = self.objective.replicate(jax.tree_util.tree_unflatten(structure, filled))
         self.theta = jnp.copy(self.state.theta)
 
     def _extend(self, asked: Sequence[Phase]) -> None:

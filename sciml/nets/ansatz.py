@@ -10,13 +10,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from sciml.conditions import Condition, Dirichlet, Initial, Neumann, Periodic, Robin, value_of
-from sciml.derivatives import Jet, MultiIndex, coordinates_jet, multiply, stack
+from sciml.derivatives import Jet, MultiIndex, compose, coordinates_jet, elementwise, multiply, stack
 from sciml.domain import TIME, Box, Face
 from sciml.errors import ProblemError
 from sciml.nets.features import Kind
 from sciml.problem import Problem
 
 PointFunction = Callable[[Array], Array]
+
+SATURATION = 0.3
+"""Share of the time interval over which the factor of a hard velocity rises (docs/decisions/006-hard-velocity.md)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Ansatz:
             if len(blend.faces) == 2:
                 share = {index: 4.0 * value for index, value in multiply(share, rest, indices).items()}
             elif blend.velocity is not None:
-                share = multiply(share, share, indices)
+                share = compose(elementwise(_saturating_square), share, indices)
             elif blend.faces[0][0].side > 0:
                 share = rest
             factor = multiply(factor, share, indices)
@@ -89,6 +92,11 @@ def _lift(domain: Box, blends: Sequence[Blend], point: Array) -> Array:
         slope = jax.jvp(below, (start,), (jnp.zeros_like(point).at[axis].set(1.0),))[1]
         total = total + (point[axis] - face.value) * (blend.velocity(start) - slope)
     return total
+
+
+def _saturating_square(share: Array) -> Array:
+    """s^2 near the start and nearly constant after `SATURATION`, so that what is left for the network does not grow like 1 / s^2."""
+    return (1.0 + SATURATION**2) * share**2 / (share**2 + SATURATION**2)
 
 
 def build_ansatz(problem: Problem) -> tuple[Ansatz, list[Condition], list[Condition]]:

@@ -29,7 +29,7 @@ class LimitedMemory(Metric):
 
     def start(self, size: int, dtype: Any) -> Memory:
         pairs = jnp.zeros((self.memory, size), dtype)
-        return Memory(pairs, pairs, jnp.zeros(self.memory, dtype), jnp.asarray(0), jnp.ones((), dtype))
+        return Memory(pairs, pairs, jnp.zeros(self.memory, dtype), jnp.zeros((), int), jnp.ones((), dtype))
 
     def apply(self, metric: Memory, vector: Array) -> Array:
         """The two-loop recursion; empty slots have weight zero and change nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +31,13 @@ def residual(term: Term, field: Callable, cube: jax.Array = CUBE) -> np.ndarray:
     known = term.known(points) if term.data is None else term.data[1]
     names = sorted({need.field for need in term.needs})
 
+    def slope(function: Callable, axis: int) -> Callable:
+        return lambda point: jax.jacfwd(function)(point)[..., axis]
+
     def value(need) -> jax.Array:
         function = field
         for axis in need.index:
-            function = jax.jacfwd(function)
-            function = (lambda inner, axis: lambda point: inner(point)[..., axis])(function, axis)
+            function = slope(function, axis)
         return jax.vmap(jax.vmap(function))(points)[..., names.index(need.field)]
 
     (found,) = term.residual({need: value(need) for need in term.needs}, points, known, {})
@@ -340,7 +342,7 @@ class Mean(sciml.Condition):
 
     def terms(self, problem):
         (start,) = sciml.Initial(self.value).terms(problem)
-        return [start._replace(name="mean", components=("mean",), residual=self.residual)]
+        return [replace(start, name="mean", components=("mean",), residual=self.residual)]
 
     def residual(self, values, points, known, unknowns):
         (field,) = values.values()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -19,34 +20,61 @@ import json
 import jax
 import sciml
 from fisher_kpp import FisherKPP
+from sciml.train import Training
 
-phases = [sciml.Adam(steps=100, until=()), sciml.LBFGS(steps=40, memory=10, redraw=20)]
+phases = [sciml.Adam(steps=100, until=()), sciml.LBFGS(steps=20, memory=10, redraw=0)]
 points = sciml.Points(interior=256, boundary=32, initial=32, batch=256, pool=2, validation=256)
 experiment = sciml.prepare(FisherKPP(), network=sciml.Network(width=6, depth=2), points=points, phases=phases)
-snapshots = list(experiment.train(every=5))
+training, snapshots = Training(experiment.objective, phases, 5, None), []
+while training.cursor.outcome is None:
+    snapshots.append(training.advance())
 losses = [snapshot.loss for snapshot in snapshots]
 ratios = [snapshot.nsr for snapshot in snapshots if snapshot.nsr is not None]
 sharded = len(experiment.objective.prepare(experiment.objective.draw(jax.random.key(0)))[0].points)
-print(json.dumps([jax.local_device_count(), sharded, losses, ratios, experiment.error(snapshots[-1].best).rel_l2]))
+compiled = max(runner._advance._cache_size() for runner in training.runners.values())
+print(json.dumps([jax.local_device_count(), sharded, losses, ratios, experiment.error(snapshots[-1].best).rel_l2, compiled]))
 """
 
 
-def train_on(devices: int) -> tuple[int, int, list[float], list[float], float]:
-    """Devices, blocks of the equation's points, losses of every fifth step, noise ratios, final error."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+def start_training(devices: int) -> subprocess.Popen:
     paths = os.pathsep.join([str(PROBLEMS), os.environ.get("PYTHONPATH", "")])
+    flags = f"--xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, "-c", TRAINING], env=environment, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return subprocess.Popen([sys.executable, "-c", TRAINING], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class Outcome(NamedTuple):
+    """What a training printed."""
+
+    devices: int
+    blocks: int
+    """Blocks of the equation's points."""
+    losses: list[float]
+    """Of every fifth step: 20 of Adam, 4 of L-BFGS."""
+    ratios: list[float]
+    error: float
+    compilations: int
+    """Of one phase's steps, at most."""
+
+
+def finish(training: subprocess.Popen) -> Outcome:
+    output, errors = training.communicate(timeout=500)
+    assert training.returncode == 0, errors
+    return Outcome(*json.loads(output))
 
 
 def test_one_and_eight_devices_agree() -> None:
-    one, eight = train_on(1), train_on(8)
-    assert (one[0], eight[0]) == (1, 8)
-    assert (one[1], eight[1]) == (1, 8)
-    assert len(one[2]) == 28
-    assert eight[2][:20] == pytest.approx(one[2][:20], rel=1e-10)
-    assert eight[3] == pytest.approx(one[3], rel=1e-8)
-    assert eight[4] == pytest.approx(one[4], rel=1e-8)
-    assert eight[2] != one[2] or eight[4] != one[4], "a sum in another order should show in some last digit: was anything sharded?"
+    both = [start_training(devices) for devices in (1, 8)]
+    try:
+        one, eight = (finish(training) for training in both)
+    finally:
+        for training in both:
+            training.kill()
+    assert (one.devices, eight.devices) == (1, 8)
+    assert (one.blocks, eight.blocks) == (1, 8)
+    assert (one.compilations, eight.compilations) == (1, 1)
+    assert len(one.losses) == 24
+    assert eight.losses[:20] == pytest.approx(one.losses[:20], rel=1e-10)
+    assert eight.ratios == pytest.approx(one.ratios, rel=1e-8)
+    assert eight.error == pytest.approx(one.error, rel=1e-8)
+    assert eight.losses != one.losses, "a sum in another order should show in some last digit: was anything sharded?"

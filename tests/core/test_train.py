@@ -44,6 +44,7 @@ class Record:
     """A whole training: its snapshots, and the checkpoint after each."""
 
     def __init__(self, made: sciml.Experiment, phases: Sequence[Any], every: int = 100, resume: Checkpoint | None = None) -> None:
+        self.made = made
         self.snapshots: list[Snapshot] = []
         self.checkpoints: list[Checkpoint] = []
         for snapshot in train(made.objective, phases, every, resume):
@@ -147,7 +148,10 @@ def test_resuming_changes_no_byte(decay: sciml.Experiment, whole: Record, step: 
     assert resumed.checkpoints[-1][1] == whole.checkpoints[-1][1]
 
 
-@pytest.mark.parametrize(("step", "name"), [(25, "state/optimizer/0/mu"), (155, "state/metric/steps"), (215, "state/metric"), (215, "points/0"), (230, "state/natural")])
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [(25, "state/optimizer/0/mu"), (155, "state/metric/steps"), (215, "state/metric"), (215, "points/0"), (230, "state/natural")],
+)
 def test_what_a_checkpoint_holds_matters(decay: sciml.Experiment, whole: Record, step: int, name: str) -> None:
     """Without it the rest of the training would be another one: none of these is recomputed from the parameters."""
     arrays, cursor = whole.checkpoints[whole.at(step)]
@@ -179,12 +183,15 @@ def test_seeds_differ_in_network_and_points(decay: sciml.Experiment) -> None:
 def test_each_function_of_a_phase_is_compiled_once(decay: sciml.Experiment) -> None:
     """However long its last chunk is; phases with equal settings share theirs."""
     short = sciml.Adam(steps=30, until=())
-    training = Training(decay.objective, (short, sciml.Broyden(steps=25, redraw=10), short), 7, None)
+    training = Training(
+        decay.objective, (short, sciml.Broyden(steps=25, redraw=10), sciml.LBFGS(steps=15, memory=5, redraw=10), short), 7, None
+    )
     while training.cursor.outcome is None:
         training.advance()
-    assert training.runners[0] is training.runners[2]
-    first, second = training.runners[0], training.runners[1]
-    compiled = [first._advance, second._begin, second._advance, second._refresh, second._components, training.redraw, training.prepare, training._validate]
+    first, broyden, lbfgs, again = (training.runners[position] for position in range(4))
+    assert first is again
+    compiled = [first._advance, training.redraw, training.prepare, training._validate]
+    compiled += [getattr(runner, name) for runner in (broyden, lbfgs) for name in ("_begin", "_advance", "_refresh", "_components")]
     assert [function._cache_size() for function in compiled] == [1] * len(compiled)
 
 
@@ -289,12 +296,15 @@ class Stuck(Decay):
         return {"ode": u_t + u, "constant": 1e5 + 0 * u}
 
 
+def stagnating(last: int = 7) -> tuple:
+    return (sciml.Adam(steps=20, learning_rate=0.01, until=()), sciml.LBFGS(steps=100, memory=5), sciml.Broyden(steps=last))
+
+
 @pytest.fixture(scope="module")
 def stuck() -> Record:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(second_order, "STAGNATION_WINDOW", 5)
-        phases = [sciml.Adam(steps=20, learning_rate=0.01, until=()), sciml.LBFGS(steps=100, memory=5), sciml.Broyden(steps=7)]
-        return Record(experiment(Stuck()), phases, every=10)
+        return Record(experiment(Stuck()), stagnating(), every=10)
 
 
 def test_a_second_phase_that_fails_gets_more_points_first(stuck: Record) -> None:
@@ -318,15 +328,21 @@ def test_then_it_goes_back_to_the_first_phase_at_most_three_times(stuck: Record)
     assert stuck.last.switch["step"] == 20
 
 
-def test_resuming_after_a_fall_back(stuck: Record) -> None:
+def test_resuming_after_a_fall_back(stuck: Record, monkeypatch) -> None:
     """The plan that grew is in the checkpoint; what was asked for is not taken for more budget."""
+    monkeypatch.setattr(second_order, "STAGNATION_WINDOW", 5)
     assert [phase["kind"] for phase in stuck.checkpoints[-1][1]["plan"]] == ["adam", "lbfgs"] * (1 + loop.CYCLES) + ["broyden"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(second_order, "STAGNATION_WINDOW", 5)
-        asked = [sciml.Adam(steps=20, learning_rate=0.01, until=()), sciml.LBFGS(steps=100, memory=5), sciml.Broyden(steps=7)]
-        position = len(stuck.snapshots) - 2
-        resumed = Record(experiment(Stuck()), asked, 10, stuck.checkpoints[position])
+    position = len(stuck.snapshots) - 2
+    resumed = Record(stuck.made, stagnating(), 10, stuck.checkpoints[position])
     assert [row(snapshot) for snapshot in resumed.snapshots] == [row(snapshot) for snapshot in stuck.snapshots[position + 1 :]]
+
+
+def test_more_budget_after_a_fall_back(stuck: Record, monkeypatch) -> None:
+    """It goes to the phase that was asked to be longer, wherever that now stands in the plan."""
+    monkeypatch.setattr(second_order, "STAGNATION_WINDOW", 5)
+    extended = Record(stuck.made, stagnating(last=12), resume=stuck.checkpoints[-1])
+    assert extended.last.phases[: len(stuck.last.phases)] == stuck.last.phases
+    assert [phase.kind for phase in extended.last.phases[len(stuck.last.phases) :]] == ["broyden"]
 
 
 def test_a_second_phase_that_has_converged_is_not_a_failure(decay: sciml.Experiment) -> None:
@@ -417,7 +433,9 @@ def test_a_coefficient_is_found_from_data() -> None:
 
 
 def test_it_stops_at_a_target_error(decay: sciml.Experiment) -> None:
-    solution = sciml.solve(Decay(), target_error=1e-2, network=sciml.Network(width=4, depth=2), points=TINY, phases=THREE, every=25, progress=False)
+    solution = sciml.solve(
+        Decay(), target_error=1e-2, network=sciml.Network(width=4, depth=2), points=TINY, phases=THREE, every=25, progress=False
+    )
     assert solution.error().rel_l2 <= 1e-2
     assert solution.history[-1]["step"] < 290
     assert all(row["error"] > 1e-2 for row in solution.history[:-1])
