@@ -111,7 +111,7 @@ class Network(Settings):
 
 
 class Points(Settings):
-    """How many collocation points each kind of term takes (a multiple of 32 is used as it is; other numbers are rounded up)."""
+    """How many collocation points each kind of term takes; powers of two cover the domain most evenly."""
 
     interior: int = Field(default=2048, ge=32)
     boundary: int = Field(default=256, ge=32)

@@ -421,11 +421,12 @@ class _FirstOrderRunner:
 
     def read(self, state: AdamState) -> Reading:
         components, variance, signal = np.asarray(state.components), *np.asarray(state.noise)
-        ratios = [float(v / s) if s > 0 else math.inf for v, s in zip(variance, signal, strict=True)]
+        share = self.phase.share
+        ratios = [share * float(v / s) if s > 0 else math.inf for v, s in zip(variance, signal, strict=True)]
         names = [term.name for term in self.objective.terms]
         noisy = self.objective.stochastic()
         trigger = next((each for each in state.triggers if isinstance(each, NoiseState)), None)
-        bound = None if trigger is None or not np.isfinite(trigger.bound) else float(trigger.bound)
+        bound = None if trigger is None or not np.isfinite(trigger.bound) else share * float(trigger.bound)
         step = int(state.step)
         return Reading(
             step,

@@ -40,7 +40,7 @@ class SelfScaledBroyden(Metric):
         keep, drop, add, grow = (
             jnp.where(good, on, off) for on, off in ((scale / tau, 1.0), (1 / (tau * yhy), 0.0), (phi * yhy / tau, 0.0), (rho, 0.0))
         )
-        updated = keep * metric - (drop * hy)[:, None] * hy[None, :] + (add * v)[:, None] * v[None, :] + (grow * s)[:, None] * s[None, :]
+        updated = keep * metric - drop * _square(hy) + add * _square(v) + grow * _square(s)
         g = pair.new_gradient
         natural = (
             jnp.where(good, 1.0 / tau, 1.0) * product - drop * hy * jnp.vdot(hy, g) + add * v * jnp.vdot(v, g) + grow * s * jnp.vdot(s, g)
@@ -48,6 +48,11 @@ class SelfScaledBroyden(Metric):
         rows, columns = jax.lax.iota(jnp.int32, s.size)[:, None], jax.lax.iota(jnp.int32, s.size)[None, :]
         identity = (rows == columns).astype(metric.dtype)
         return jnp.where(forget, identity, updated), jnp.where(forget, g, natural)
+
+
+def _square(vector: Array) -> Array:
+    """The outer product with itself, exactly symmetric."""
+    return vector[:, None] * vector[None, :]
 
 
 def scaling(b: Array, h: Array, size: int) -> tuple[Array, Array]:
