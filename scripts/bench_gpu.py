@@ -37,7 +37,8 @@ def main() -> None:
         command = [sys.executable, __file__, "--precision", precision, "--widths", *map(str, arguments.widths)]
         command += ["--points", *map(str, arguments.points)]
         rows += [json.loads(line) for line in subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()]
-    print(f"Device: {rows[0]['device']}\n\n| width | parameters | points | precision | adam | broyden | lbfgs |\n|---|---|---|---|---|---|---|")
+    print(f"Device: {rows[0]['device']}\n")
+    print("| width | parameters | points | precision | adam | broyden | lbfgs |\n|---|---|---|---|---|---|---|")
     for row in rows:
         times = " | ".join(f"{row[kind]:.2f} ms" for kind in ("adam", "broyden", "lbfgs"))
         print(f"| {row['width']} | {row['parameters']:,} | {row['points']:,} | {row['precision']} | {times} |")
