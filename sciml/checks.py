@@ -98,7 +98,7 @@ def check_hard_conditions(problem: Problem, hard: Sequence[Condition], objective
     for (condition, term), (residual, points, size) in zip(terms, measured, strict=True):
         finite = jnp.where(jnp.isfinite(residual), residual, jnp.inf)
         worst = int(jnp.argmax(finite >= 0.999 * jnp.max(finite)))  # the corners come first
-        if not residual[worst] <= tolerance * size:
+        if not residual[worst] <= tolerance * (size if size > 0 else 1.0):
             mistakes.append(_contradiction(problem, hard, condition, term.name, np.asarray(points[worst]), float(residual[worst])))
     if mistakes:
         raise ProblemError(mistakes, f"conditions of {problem.name}")
@@ -110,7 +110,8 @@ def _violation(objective: Objective, term: Term, theta: Array) -> tuple[Array, A
     points = term.place(jnp.concatenate([_corners(term.dimension, objective.dtype), inside]))
     known = term.known(points)
     residual = jnp.abs(objective.term_residuals(theta, term, points, known)[0])
-    size = 1.0 + max((jnp.max(jnp.abs(value)) for value in known), default=jnp.zeros(()))
+    fields = objective.evaluate_fields(theta, points.reshape(-1, points.shape[-1]))
+    size = jnp.max(jnp.stack([jnp.max(jnp.abs(value)) for value in (*known, fields)]))
     return residual, points[0], size
 
 
@@ -142,8 +143,8 @@ def _corners(dimension: int, dtype) -> Array:
 
 
 def check_start(objective: Objective, theta: Array) -> None:
-    """Raises `ProblemError` if a residual is not finite at the initial parameters, saying which and where."""
-    drawn, found = jax.jit(lambda theta: _start_residuals(objective, theta))(theta)
+    """Raises `ProblemError` if a residual is not finite at the initial parameters, saying which and where, or if the gradient is not."""
+    drawn, found, gradient = jax.jit(lambda theta: _at_start(objective, theta))(theta)
     for term, points, array in zip(objective.terms, drawn, found, strict=True):
         residuals = np.asarray(array)
         bad = ~np.isfinite(residuals)
@@ -156,10 +157,18 @@ def check_start(objective: Objective, theta: Array) -> None:
                 "look for a division by zero, a root or a logarithm of the untrained field"
             )
 
+    if not bool(jnp.all(jnp.isfinite(gradient))):
+        raise ProblemError(
+            f"the residuals of {objective.problem.name} are finite at the start, but their gradient is not; "
+            "look for a root, an absolute value or a power that is taken at zero"
+        )
 
-def _start_residuals(objective: Objective, theta: Array) -> tuple[tuple[Array, ...], list[Array]]:
+
+def _at_start(objective: Objective, theta: Array) -> tuple[tuple[Array, ...], list[Array], Array]:
     points = objective.draw(jax.random.fold_in(objective.key, 1 << 22))
-    return points, [objective.residuals(theta, number, blocks) for number, blocks in enumerate(objective.prepare(points))]
+    batch = objective.prepare(points)
+    residuals = [objective.residuals(theta, number, blocks) for number, blocks in enumerate(batch)]
+    return points, residuals, objective.value_and_gradient(theta, batch)[1]
 
 
 def check_memory(phases: Sequence[Phase], parameters: int, bytes_each: int) -> None:

@@ -9,12 +9,21 @@ from sciml.errors import ConfigError
 
 Precision = Literal["float64", "float32"]
 
+_settled: dict[str, object] = {}
+"""What the process computes with: JAX cannot change it once arrays exist."""
+
 
 def configure(precision: Precision = "float64", device: str = "auto", threads: int | None = None, devices: int | None = None) -> None:
     """Sets JAX's floating point, matrix-product precision and platform; `threads` and `devices` count for the CPU.
 
     Must be called before JAX computes anything; later calls with other values raise `ConfigError`.
     """
+    asked = {
+        name: value for name, value in (("precision", precision), ("device", device), ("devices", devices)) if value not in ("auto", None)
+    }
+    for name, value in asked.items():
+        if _settled.setdefault(name, value) != value:
+            raise ConfigError(f"this process already computes with {name} = {_settled[name]!r}; start another one for {value!r}")
     if threads is not None and hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, allowed[:threads])

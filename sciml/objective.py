@@ -283,7 +283,7 @@ class Objective:
             zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
             return jax.lax.scan(lambda carry, block: (jax.tree.map(jnp.add, carry, gradient(theta, block)), None), zeros, blocks)[0]
 
-        if sharded and self._mesh is not None:
+        if sharded and self._mesh is not None and count % len(self.devices) == 0:
             summed = jax.shard_map(
                 lambda theta, blocks: jax.lax.psum(total(theta, blocks), "points"),
                 mesh=self._mesh,

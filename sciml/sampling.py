@@ -34,6 +34,6 @@ def draw_by_residual(key: Array, residual: Array, count: int, power: float = 1.0
 
     Gumbel top-k over the logarithms of the weights (Kool et al. 2019).
     """
-    size = jnp.abs(residual) ** power
+    size = jnp.where(jnp.isfinite(residual), jnp.abs(residual) ** power, 0.0)
     weight = size / jnp.maximum(jnp.mean(size), jnp.finfo(size.dtype).tiny) + floor
     return jax.lax.top_k(jnp.log(weight) + jax.random.gumbel(key, weight.shape, weight.dtype), count)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from jax import Array
 
 from sciml import checks
 from sciml.device import configure
-from sciml.errors import ProblemError
+from sciml.errors import Outcome, ProblemError
 from sciml.nets.ansatz import Ansatz, build_ansatz
 from sciml.nets.features import Features
 from sciml.nets.mlp import MLP
@@ -118,7 +119,8 @@ def prepare(
 def solve(problem: Problem, *, target_error: float | None = None, progress: bool = True, every: int = 100, **settings: Any) -> Solution:
     """Trains and returns the Solution of the best state; `settings` are those of `prepare`.
 
-    Stops early once the relative L2 error against the reference is below `target_error`.
+    Stops early once the relative L2 error against the reference is below `target_error`. Warns if training diverged; `outcome`, `phases`
+    and `switch` stand in the Solution's `result`.
     """
     experiment = prepare(problem, **settings)
     history: list[dict[str, Any]] = []
@@ -129,9 +131,15 @@ def solve(problem: Problem, *, target_error: float | None = None, progress: bool
         if progress:
             print(line(snapshot, error), flush=True)
         if target_error is not None and error is not None and error.rel_l2 <= target_error:
-            return experiment.solution(snapshot.trainable, history)
+            return experiment.solution(snapshot.trainable, history, _result(snapshot, Outcome.OK))
     assert snapshot is not None
-    return experiment.solution(snapshot.best, history)
+    if snapshot.outcome == Outcome.DIVERGED:
+        warnings.warn(f"training of {problem.name} diverged; the best state before that is returned", stacklevel=2)
+    return experiment.solution(snapshot.best, history, _result(snapshot, snapshot.outcome))
+
+
+def _result(snapshot: Snapshot, outcome: Outcome | None) -> dict[str, Any]:
+    return {"outcome": str(outcome), "phases": [record._asdict() for record in snapshot.phases], "switch": snapshot.switch}
 
 
 def row(snapshot: Snapshot, error: Error | None) -> dict[str, Any]:
@@ -173,11 +181,20 @@ def build_network(settings: Network, inputs: int, outputs: int, key: Array) -> A
 
 
 def resolve_phases(phases: Literal["auto"] | Sequence[Phase], objective: Objective) -> tuple[Phase, ...]:
-    """ "auto" as explicit phases, from parameter count, dimension and which terms are stochastic."""
+    """ "auto" as explicit phases.
+
+    The dense method up to `DENSE_LIMIT` parameters, L-BFGS beyond. More first-order steps in more dimensions; a smaller learning rate for
+    derivatives of order three and more. Where some terms are fixed data, whose share of the gradient has no noise, a plateau may
+    also end the first phase.
+    """
     if phases != "auto":
         return tuple(phases)
-    noisy = any(objective.stochastic())
-    first = Adam(steps=1000, until=(Noise(),) if noisy else (Plateau(),))
+    order = max(len(index) for index in objective.indices[0])
+    first = Adam(
+        steps=1000 * max(1, objective.problem.domain.dimension - 1),
+        learning_rate=1e-3 if order <= 2 else 5e-4,
+        until=(Noise(),) if all(objective.stochastic()) else (Noise(), Plateau()),
+    )
     if objective.parameters <= DENSE_LIMIT:
         return (first, Broyden(steps=20000))
     return (first, LBFGS(steps=20000))

@@ -103,8 +103,8 @@ class Cursor:
     cycles: int = 0
     rollbacks: int = 0
     best_validation: float = math.inf
-    plateau_mark: float = math.inf
-    """Best validation residual at the start of the plateau's window."""
+    plateau_marks: list[float] = field(default_factory=list)
+    """Best validation residual at the start of each plateau trigger's window."""
     records: list[PhaseRecord] = field(default_factory=list)
     switch: dict[str, Any] | None = None
     outcome: str | None = None
@@ -159,7 +159,7 @@ class Training:
         runner = self._runner(cursor.position)
         if not cursor.running:
             self._begin(runner)
-        elif runner.redraws(cursor.phase_step):
+        elif runner.redraws(cursor.phase_step) and cursor.recovered_at != cursor.phase_step:
             self._redraw(runner)
         position, settings = cursor.position, self.phases[cursor.position]
         limit = min(settings.steps, runner.next_stop(cursor.phase_step, self.every))
@@ -196,16 +196,18 @@ class Training:
         """Whether a second phase's best validation residual has stopped falling (a first-order phase decides on the device)."""
         cursor = self.cursor
         flat = False
-        for each in () if isinstance(settings, Adam) else settings.until:
+        for number, each in enumerate(() if isinstance(settings, Adam) else settings.until):
             if cursor.phase_step % _next_multiple(each.window - 1, BEST_EVERY) == 0:
-                flat = flat or cursor.best_validation > (1 - each.improvement) * cursor.plateau_mark
-                cursor.plateau_mark = cursor.best_validation
+                flat = flat or cursor.best_validation > (1 - each.improvement) * cursor.plateau_marks[number]
+                cursor.plateau_marks[number] = cursor.best_validation
         return flat
 
     def _begin(self, runner: Any) -> None:
         cursor = self.cursor
         cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at = True, 0, 0, -1
-        cursor.plateau_mark = math.inf
+        cursor.plateau_marks = [math.inf] * len(self.phases[cursor.position].until)
+        if cursor.step == 0 and math.isfinite(first := float(self._validate(self.theta, self.validation_batch).mean_square)):
+            cursor.best_validation = first  # a warm start may be the best state there is
         if runner.fixed_points:
             self.points = self.redraw(self._key(), self.theta, cursor.growth)
             self.batch = self.prepare(self.points)
@@ -246,7 +248,6 @@ class Training:
             cursor.outcome = Outcome.DIVERGED
         elif cursor.position >= len(self.phases):
             cursor.outcome = Outcome.OK if math.isfinite(cursor.best_validation) else Outcome.DIVERGED
-            self.theta = self.best
 
     def _recover(self, settings: Phase, reading: Reading, ended: Ended, events: list[str]) -> bool:
         """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature."""
@@ -402,9 +403,10 @@ class _FirstOrderRunner:
 
     def __init__(self, objective: Objective, settings: Adam) -> None:
         points = objective.points
-        counts = {"interior": points.batch, "boundary": points.boundary, "initial": points.initial}
+        after = {"interior": points.interior, "boundary": points.boundary, "initial": points.initial}
+        counts = after | {"interior": points.batch}
         self.objective = objective
-        self.phase = FirstOrder(objective, settings, counts, points.interior)
+        self.phase = FirstOrder(objective, settings, counts, after)
         self._advance = jax.jit(self.phase.advance, donate_argnums=0)
 
     def begin(self, theta: Array, batch: None, origin: int) -> AdamState:
@@ -421,12 +423,11 @@ class _FirstOrderRunner:
 
     def read(self, state: AdamState) -> Reading:
         components, variance, signal = np.asarray(state.components), *np.asarray(state.noise)
-        share = self.phase.share
-        ratios = [share * float(v / s) if s > 0 else math.inf for v, s in zip(variance, signal, strict=True)]
+        ratios = [float(v / s) if s > 0 else math.inf for v, s in zip(variance, signal, strict=True)]
         names = [term.name for term in self.objective.terms]
         noisy = self.objective.stochastic()
         trigger = next((each for each in state.triggers if isinstance(each, NoiseState)), None)
-        bound = None if trigger is None or not np.isfinite(trigger.bound) else share * float(trigger.bound)
+        bound = None if trigger is None or not np.isfinite(trigger.bound) else float(trigger.bound)
         step = int(state.step)
         return Reading(
             step,

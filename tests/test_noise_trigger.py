@@ -31,7 +31,7 @@ def first_firing(measurements: Iterator[tuple[float, float]], share: float = 1.0
     pairs = jnp.asarray(list(measurements))
 
     def step(state: noise.NoiseState, pair: jax.Array) -> tuple[noise.NoiseState, jax.Array]:
-        after = noise.observe(state, pair[0], pair[1], SETTINGS, share)
+        after = noise.observe(state, share * pair[0], pair[1], SETTINGS)
         return after, after.fired
 
     fired = np.asarray(jax.lax.scan(step, noise.start(jnp.float64), pairs)[1])

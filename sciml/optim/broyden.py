@@ -29,6 +29,7 @@ class SelfScaledBroyden(Metric):
         product = metric @ pair.new_gradient
         s, y = pair.step, pair.change
         hy = product - pair.natural
+        good = good & (jnp.vdot(pair.change, hy) > 0)
         sy = jnp.where(good, jnp.vdot(s, y), 1.0)
         yhy = jnp.where(good, jnp.vdot(y, hy), 1.0)
         scale = jnp.where(pair.fresh & good, sy / yhy, 1.0)

@@ -43,16 +43,18 @@ class AdamState(NamedTuple):
     value: Array
     gradient_norm: Array
     noise: Array
-    """Variance and signal (rows) of each term and, last, of their sum: exponential averages, whose ratio is the NSR."""
+    """Variance (at the next phase's point counts) and signal (rows) of each term and, last, of their sum: exponential averages."""
     ended: Array
 
 
 class FirstOrder:
     """One first-order phase: `begin` its state, `advance` it on the device."""
 
-    def __init__(self, objective: Objective, settings: Adam, counts: Mapping[str, int], next_points: int) -> None:
+    def __init__(self, objective: Objective, settings: Adam, counts: Mapping[str, int], next_counts: Mapping[str, int]) -> None:
         self.objective, self.settings, self.counts = objective, settings, counts
-        self.share = counts["interior"] / next_points
+        shares = [counts[term.count] / next_counts[term.count] if term.count in counts else 1.0 for term in objective.terms]
+        self.shares = jnp.asarray(shares)
+        """This phase's points over the next phase's, by which the noise of each term shrinks there."""
         rate = learning_rate(settings)
         self.transform = getattr(optax, settings.optimizer)(rate)
         if settings.clip is not None:
@@ -113,16 +115,17 @@ class FirstOrder:
         """Feeds the plateau of the learning rate and the triggers."""
         settings = self.settings
         slowdown = plateau.observe(state.slowdown, state.value, settings.plateau_window, 1e-3)
-        variance = jnp.sum(evaluation.variance)
-        signal = jnp.vdot(evaluation.gradient, evaluation.gradient) - variance
-        measured = jnp.stack([jnp.append(evaluation.variance, variance), jnp.append(evaluation.signal, signal)])
+        signal = jnp.vdot(evaluation.gradient, evaluation.gradient) - jnp.sum(evaluation.variance)
+        variances = self.shares.astype(state.value.dtype) * evaluation.variance
+        variance = jnp.sum(variances)
+        measured = jnp.stack([jnp.append(variances, variance), jnp.append(evaluation.signal, signal)])
         triggers, ended = [], state.ended
         for each, before in zip(settings.until, state.triggers, strict=True):
             if isinstance(each, Plateau):
                 after = plateau.observe(before, state.value, each.window, each.improvement)  # type: ignore[arg-type]
                 ended = jnp.where(after.flat & (ended == Ended.RUNNING), Ended.PLATEAU, ended)
             else:
-                after = noise.observe(before, variance, signal, each, self.share)  # type: ignore[arg-type]
+                after = noise.observe(before, variance, signal, each)  # type: ignore[arg-type]
                 ended = jnp.where(after.fired & (ended == Ended.RUNNING), Ended.NOISE, ended)
             triggers.append(after)
         return state._replace(

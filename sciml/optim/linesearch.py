@@ -47,8 +47,9 @@ def search(
 ) -> Step:
     """A step along `direction` from `point` that satisfies the strong Wolfe conditions.
 
-    `low` is the best point so far that decreases enough, `high` the other end of the bracket. A value that is not finite counts as
-    too high. If the evaluations run out, the best point that decreases enough is taken.
+    `low` is the best point so far that decreases enough, `high` the other end of the bracket. A value that is not finite counts
+    as too high. A direction that does not descend costs no evaluation. If the evaluations run out, the best point that decreases
+    enough is taken.
     """
     slope = jnp.vdot(gradient, direction)
     origin = _Trial(jnp.zeros_like(value), value, slope)
@@ -73,7 +74,7 @@ def search(
     def unfinished(state: _Search) -> Array:
         return ~state.done & (state.evaluations < settings.evaluations)
 
-    start = _Search(jnp.asarray(False), jnp.asarray(False), jnp.asarray(first, value.dtype), origin, origin, gradient, jnp.asarray(0))
+    start = _Search(jnp.asarray(False), ~(slope < 0), jnp.asarray(first, value.dtype), origin, origin, gradient, jnp.asarray(0))
     end = jax.lax.while_loop(unfinished, body, start)
     return Step(end.low.length, end.low.value, end.gradient, end.evaluations, end.low.length > 0)
 

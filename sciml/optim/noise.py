@@ -7,7 +7,7 @@ the standard errors (batch means: steps within a part may be correlated).
 
 A low ratio alone says nothing: it is low at the start, while the gradient is a plain drift. So the trigger is armed only once
 the windowed ratio has exceeded `rise` times its value over the first part and has then halved from its peak. It fires when the
-upper confidence bound of the ratio, scaled to the point count of the next phase (NSR is proportional to 1/batch), stays
+upper confidence bound of the ratio, at the point count of the next phase (NSR is proportional to 1/batch), stays
 below the threshold for `patience` windows in a row.
 """
 
@@ -47,8 +47,8 @@ def start(dtype: Any) -> NoiseState:
     return NoiseState(zeros, zeros, zero, unknown, jnp.zeros((), dtype), no, no, zero, unknown, unknown, no)
 
 
-def observe(state: NoiseState, variance: Array, signal: Array, settings: Noise, share: float = 1.0) -> NoiseState:
-    """One step's measurement. `share` is this phase's points over the next phase's, by which the ratio shrinks there."""
+def observe(state: NoiseState, variance: Array, signal: Array, settings: Noise) -> NoiseState:
+    """One step's measurement, the variance scaled to the points of the next phase."""
     part = part_length(settings)
     slot = state.position // part
     sums = state._replace(
@@ -57,7 +57,7 @@ def observe(state: NoiseState, variance: Array, signal: Array, settings: Noise, 
     first_part = jnp.isnan(state.first) & (sums.position == part)
     sums = sums._replace(first=jnp.where(first_part, _ratio(sums.variance[0], sums.signal[0]), state.first))
     complete = sums.position == part * SUBWINDOWS
-    closed = _close(sums, settings, share)
+    closed = _close(sums, settings)
     return NoiseState(*(jnp.where(complete, after, before) for after, before in zip(closed, sums, strict=True)))
 
 
@@ -71,13 +71,13 @@ def _ratio(variance: Array, signal: Array) -> Array:
     return jnp.where(signal > 0, variance / jnp.where(signal > 0, signal, 1.0), jnp.where(variance > 0, jnp.inf, 0.0))
 
 
-def _close(state: NoiseState, settings: Noise, share: float) -> NoiseState:
+def _close(state: NoiseState, settings: Noise) -> NoiseState:
     ratio = _ratio(jnp.sum(state.variance), jnp.sum(state.signal))
     bound = _ratio(_edge(state.variance, 1.0), _edge(state.signal, -1.0))
     peak = jnp.maximum(state.peak, jnp.where(jnp.isfinite(ratio), ratio, state.peak))
     risen = state.risen | (ratio > settings.rise * state.first)
     armed = state.armed | (risen & (ratio < 0.5 * peak))
-    low = armed & (share * bound < settings.threshold)
+    low = armed & (bound < settings.threshold)
     streak = jnp.where(low, state.streak + 1, 0)
     empty = jnp.zeros_like(state.variance)
     return NoiseState(

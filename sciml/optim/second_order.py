@@ -126,14 +126,13 @@ def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings:
     found = search(evaluate, state.theta, state.value, state.gradient, -state.natural, jnp.where(descends, first, 0.0), settings)
     moved = descends & found.found
     length = jnp.where(moved, found.length, 0.0)
-    pair = Pair(
-        -length * state.natural, found.gradient - state.gradient, length, state.gradient, found.gradient, state.natural, state.fresh
-    )
+    step = jnp.where(moved, -length * state.natural, 0.0)  # a direction that is not finite must not reach the parameters
+    pair = Pair(step, found.gradient - state.gradient, length, state.gradient, found.gradient, state.natural, state.fresh)
     norms = jnp.linalg.norm(pair.step) * jnp.linalg.norm(pair.change)
     good = moved & (jnp.vdot(pair.step, pair.change) > CURVATURE * norms)
     new_metric, natural = metric.update(state.metric, pair, good, ~moved)
-    step = state.step + 1
-    marked = step % STAGNATION_WINDOW == 0
+    number = state.step + 1
+    marked = number % STAGNATION_WINDOW == 0
     root = jnp.sqrt(jnp.finfo(state.value.dtype).eps)
     stagnated = marked & moved & (state.mark - found.value < root * jnp.abs(found.value))
     ended = jnp.where(moved, jnp.where(stagnated, Ended.STAGNATED, state.ended), jnp.where(state.fresh, Ended.LINE_SEARCH, state.ended))
@@ -144,7 +143,7 @@ def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings:
         natural=natural,
         metric=new_metric,
         fresh=~moved | (state.fresh & ~good),
-        step=step,
+        step=number,
         evaluations=state.evaluations + found.evaluations,
         mark=jnp.where(marked, found.value, state.mark),
         ended=ended.astype(state.ended.dtype),

@@ -63,7 +63,13 @@ def build(config: Config, problem: Problem) -> Experiment:
 
 def best_parameters(directory: Path) -> np.ndarray:
     """The trainable numbers of the best state of a run, one flat vector. Raises `RunError` where there are none."""
-    checkpoint = Store(directory).load_best()
+    if not directory.is_dir():
+        raise RunError(f"{directory} does not exist; name the directory of a run")
+    store = Store(directory)
+    try:
+        checkpoint = store.load_best()
+    except RunError:
+        checkpoint = store.load_latest()  # it holds the best state too
     if checkpoint is None:
         raise RunError(f"{directory} has no trained state yet; `sciml resume {directory}` trains it")
     return checkpoint.arrays[THETA]

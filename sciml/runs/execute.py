@@ -15,7 +15,7 @@ from sciml.runs.interrupt import watched
 from sciml.runs.listener import Listener
 from sciml.runs.lock import exclusive
 from sciml.runs.result import NAME as RESULT
-from sciml.runs.result import Result, is_complete, read_result
+from sciml.runs.result import TARGET_ERROR, Result, is_complete, read_result
 from sciml.runs.session import Session
 from sciml.runs.stopwatch import CompileTime, Stopwatch
 
@@ -39,7 +39,7 @@ def run(config: Config, out: str | Path, *, listener: Listener | None = None, pr
         directory.mkdir(parents=True, exist_ok=True)
         with exclusive(directory):
             result = _readable_result(directory)
-            if is_complete(result):
+            if is_complete(result) and _as_far(result, config):
                 return _reused(directory, result, listener)
             if (directory / build.CONFIG).exists():
                 stored = build.read_config(directory, problems=problems)
@@ -77,12 +77,12 @@ def _train(directory: Path, config: Config, problem: Problem, problems: Path | N
     with compile_time.measured(), watched() as interrupt:
         experiment = build.build(config, problem)
         config = config.model_copy(update={"phases": experiment.phases})
+        (directory / RESULT).unlink(missing_ok=True)  # before the config says more than the result holds
+        files.sync_folder(directory)
         files.write_text(directory / build.CONFIG, dump_config(config))
         with Session(directory, config, experiment, Stopwatch(compile_time, started), interrupt, listener) as session:
             session.note_environment(build.source_hash(config.problem, problems))
             session.restore()
-            (directory / RESULT).unlink(missing_ok=True)
-            files.sync_folder(directory)
             session.train()
             return session.finish()
 
@@ -98,6 +98,14 @@ def _readable_result(directory: Path) -> dict | None:
         return read_result(directory)
     except RunError as error:
         raise RunError(f"{error}; `rm {directory / RESULT}` and `sciml resume {directory}` write it anew") from error
+
+
+def _as_far(result: dict | None, config: Config) -> bool:
+    """Whether a complete run went as far as `config` asks: one that a target error ended early may not have."""
+    if result is None or result.get("ended_by") != TARGET_ERROR:
+        return True
+    target = config.stop.target_error
+    return target is not None and result["error"]["rel_l2"] <= target
 
 
 def _reused(directory: Path, result: dict | None, listener: Listener) -> Result:

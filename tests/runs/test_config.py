@@ -26,13 +26,12 @@ def maybe(strategy):
     return st.none() | strategy
 
 
-triggers = st.builds(Noise, threshold=positive, patience=counts, window=st.integers(4, 10**6)) | st.builds(
-    Plateau, window=st.integers(10, 10**6), improvement=st.floats(1e-9, 0.999)
-)
+plateaus = st.builds(Plateau, window=st.integers(10, 10**6), improvement=st.floats(1e-9, 0.999))
+triggers = st.builds(Noise, threshold=positive, patience=counts, window=st.integers(8, 10**6)) | plateaus
 searches = st.builds(LineSearch, decrease=st.floats(1e-12, 0.499), curvature=st.floats(1e-12, 0.999), evaluations=st.integers(2, 99))
 phases = (
     st.builds(Adam, steps=counts, learning_rate=positive, clip=maybe(positive), until=st.lists(triggers, max_size=2).map(tuple))
-    | st.builds(LBFGS, steps=counts, memory=counts, line_search=searches, until=st.lists(triggers, max_size=2).map(tuple))
+    | st.builds(LBFGS, steps=counts, memory=counts, line_search=searches, until=st.lists(plateaus, max_size=2).map(tuple))
     | st.builds(Broyden, steps=counts, redraw=st.integers(0, 10**6))
 )
 configs = st.builds(
@@ -221,7 +220,7 @@ def test_overrides_are_toml_values_and_fall_back_to_text(tmp_path):
         ],
     )
     assert config.phases[0] == Adam(steps=2000)
-    assert config.phases[1] == LBFGS()
+    assert config.phases[1] == LBFGS(until=())
     assert config.network == Network(width=30, activation="sin")
     assert config.parameters == {"D": 0.02}
     assert config.warm_start == "runs/a=b"
