@@ -281,7 +281,7 @@ def test_the_best_state_by_validation_is_returned(decay: sciml.Experiment, monke
     lowest = int(np.argmin(validations))
     assert lowest != len(validations) - 1
     assert record.last.best.tobytes() == record.snapshots[lowest].trainable.tobytes()
-    assert record.last.trainable.tobytes() == record.last.best.tobytes()
+    assert record.last.trainable.tobytes() == record.snapshots[-1].trainable.tobytes() != record.last.best.tobytes()
     for number, snapshot in enumerate(record.snapshots):
         assert snapshot.best.tobytes() == record.snapshots[int(np.argmin(validations[: number + 1]))].trainable.tobytes()
 

@@ -255,7 +255,10 @@ def test_a_target_error_ends_the_run_early(tmp_path: Path) -> None:
     assert result.result["error"]["rel_l2"] <= target()
     assert recorder.steps[-1] == result.result["steps"] < LAST
     assert any("the target" in message for message in recorder.messages)
-    assert execute.run(config(), tmp_path).reused
+    assert execute.run(config(f"stop.target_error={target()}"), tmp_path).reused
+    whole = execute.run(config(), tmp_path)
+    assert not whole.reused
+    assert whole.result["steps"] == LAST
 
 
 def test_a_crash_after_the_target_does_not_train_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
