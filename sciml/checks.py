@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sciml.conditions import Condition, Dirichlet, Initial, Periodic, Robin, Term
+from sciml.conditions import Condition, Dirichlet, Initial, Periodic, Robin, Term, equation_term
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
 from sciml.objective import Objective
@@ -110,7 +110,10 @@ def _violation(objective: Objective, term: Term, theta: Array) -> tuple[Array, A
     points = term.place(jnp.concatenate([_corners(term.dimension, objective.dtype), inside]))
     known = term.known(points)
     residual = jnp.abs(objective.term_residuals(theta, term, points, known)[0])
-    fields = objective.evaluate_fields(theta, points.reshape(-1, points.shape[-1]))
+    inner = equation_term(objective.problem)
+    fields = objective.evaluate_fields(
+        theta, inner.place(shifted(sobol_integers(64, inner.dimension), jax.random.key(1), objective.dtype))[0]
+    )
     size = jnp.max(jnp.stack([jnp.max(jnp.abs(value)) for value in (*known, fields)]))
     return residual, points[0], size
 
