@@ -83,12 +83,22 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
     }
 
 
+def classical(row: dict[str, Any]) -> str:
+    """Error and seconds of the classical solver beside the run: the baseline, or the reference where that is one."""
+    if row["reference"]["kind"] != "exact":
+        return f"{row['reference']['kind']}: {row['reference']['estimated_error']:.0e} in {row['reference']['seconds']:.1f} s"
+    solved = [
+        f"{name}: {each['rel_l2']:.0e} in {each['seconds']:.1f} s" for name, each in row["baselines"].items() if each["rel_l2"] is not None
+    ]
+    return "; ".join(solved) or "none"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: per config the worst error and the longest wall time over its seeds, beside the limits."""
     lines = [
         "| config | wall (worst) | limit | rel-L2, worst of seeds | per seed | at most | aim "
-        "| switch at step (by) | reference error | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| switch at step (by) | reference error | classical solver | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = [row for row in rows if row["name"] == name]
@@ -97,7 +107,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"| `{name}` | {max(row['wall'] for row in mine):.0f} s | {wall_limit} s | **{max(row['rel_l2'] for row in mine):.1e}** "
             f"| {', '.join(format(row['rel_l2'], '.1e') for row in mine)} | {limit:.0e} | {aim:.0e} | {switches} "
-            f"| {mine[0]['reference']['estimated_error']:.0e} | {max(row['peak_memory_gib'] for row in mine):.2f} GiB |"
+            f"| {mine[0]['reference']['estimated_error']:.0e} | {classical(mine[0])} | {max(row['peak_memory_gib'] for row in mine):.2f} GiB |"
         )
     return "\n".join(lines)
 

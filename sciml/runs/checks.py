@@ -12,9 +12,10 @@ from sciml.checks import memory_bytes
 from sciml.derivatives import nested
 from sciml.errors import ConfigError, ProblemError
 from sciml.problem import Problem, call_by_name
+from sciml.runs.build import build
 from sciml.runs.config import Config
 from sciml.settings import Broyden
-from sciml.solve import Experiment, prepare
+from sciml.solve import Experiment
 
 _DIRECTIONS = 5
 _STEP = 1e-5
@@ -33,16 +34,7 @@ class Finding(NamedTuple):
 def check(problem: Problem, config: Config) -> list[Finding]:
     """Everything that can be found without training, in order; stops at the first thing that nothing else can be checked without."""
     try:
-        experiment = prepare(
-            problem,
-            network=config.network,
-            points=config.points,
-            weights=config.weights,
-            phases=config.phases,
-            seed=config.seed,
-            precision=config.precision,
-            block=config.execution.block,
-        )
+        experiment = build(config.model_copy(update={"warm_start": None}), problem)
     except (ProblemError, ConfigError) as error:
         return [Finding("problem", False, mistake) for mistake in error.mistakes]
     terms = ", ".join(experiment.objective.components)
