@@ -87,10 +87,8 @@ def classical(row: dict[str, Any]) -> str:
     """Error and seconds of the classical solver beside the run: the baseline, or the reference where that is one."""
     if row["reference"]["kind"] != "exact":
         return f"{row['reference']['kind']}: {row['reference']['estimated_error']:.0e} in {row['reference']['seconds']:.1f} s"
-    solved = [
-        f"{name}: {each['rel_l2']:.0e} in {each['seconds']:.1f} s" for name, each in row["baselines"].items() if each["rel_l2"] is not None
-    ]
-    return "; ".join(solved) or "none"
+    solved = {name: each for name, each in row["baselines"].items() if each["rel_l2"] is not None}
+    return "; ".join(f"{name}: {each['rel_l2']:.0e} in {each['seconds']:.1f} s" for name, each in solved.items()) or "none"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
