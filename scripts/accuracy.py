@@ -105,7 +105,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"| `{name}` | {max(row['wall'] for row in mine):.0f} s | {wall_limit} s | **{max(row['rel_l2'] for row in mine):.1e}** "
             f"| {', '.join(format(row['rel_l2'], '.1e') for row in mine)} | {limit:.0e} | {aim:.0e} | {switches} "
-            f"| {mine[0]['reference']['estimated_error']:.0e} | {classical(mine[0])} | {max(row['peak_memory_gib'] for row in mine):.2f} GiB |"
+            f"| {mine[0]['reference']['estimated_error']:.0e} | {classical(mine[0])} "
+            f"| {max(row['peak_memory_gib'] for row in mine):.2f} GiB |"
         )
     return "\n".join(lines)
 
