@@ -52,8 +52,8 @@ class Evaluation(NamedTuple):
 class Validation(NamedTuple):
     """Residuals on points that are never trained on."""
 
-    mean_square: Array
-    worst: Array
+    mean_square: Array | float
+    worst: Array | float
 
 
 class Objective:

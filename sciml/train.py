@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from pydantic import TypeAdapter
 
-from sciml.errors import Outcome
+from sciml.errors import ConfigError, Outcome
 from sciml.objective import Objective, Validation
 from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
@@ -74,6 +74,8 @@ class Snapshot(NamedTuple):
     outcome: Outcome | None
     trainable: Array
     best: Array
+    best_validation: Validation
+    """The residuals of the best state on points that are never trained on."""
     budget: int
     """Steps of all planned phases together."""
     checkpoint: Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]
@@ -103,6 +105,7 @@ class Cursor:
     cycles: int = 0
     rollbacks: int = 0
     best_validation: float = math.inf
+    best_worst: float = math.inf
     plateau_marks: list[float] = field(default_factory=list)
     """Best validation residual at the start of each plateau trigger's window."""
     records: list[PhaseRecord] = field(default_factory=list)
@@ -186,11 +189,16 @@ class Training:
             judged = cursor.phase_step % BEST_EVERY == 0
             over = ended != Ended.RUNNING or cursor.phase_step >= settings.steps
             if (judged or over) and float(validation.mean_square) < cursor.best_validation:
-                cursor.best_validation, self.best = float(validation.mean_square), self.theta
+                self._keep(validation)
             if judged and not over and self._is_flat(settings):
                 ended = Ended.PLATEAU
             if over or ended != Ended.RUNNING or cursor.phase_step >= limit:
                 return reading, validation, ended
+
+    def _keep(self, validation: Validation) -> None:
+        """The current state is the best so far."""
+        self.cursor.best_validation, self.cursor.best_worst = float(validation.mean_square), float(validation.worst)
+        self.best = self.theta
 
     def _is_flat(self, settings: Phase) -> bool:
         """Whether a second phase's best validation residual has stopped falling (a first-order phase decides on the device)."""
@@ -206,8 +214,8 @@ class Training:
         cursor = self.cursor
         cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at = True, 0, 0, -1
         cursor.plateau_marks = [math.inf] * len(self.phases[cursor.position].until)
-        if cursor.step == 0 and math.isfinite(first := float(self._validate(self.theta, self.validation_batch).mean_square)):
-            cursor.best_validation = first  # a warm start may be the best state there is
+        if cursor.step == 0 and math.isfinite(float((first := self._validate(self.theta, self.validation_batch)).mean_square)):
+            self._keep(first)  # a warm start may be the best state there is
         if runner.fixed_points:
             self.points = self.redraw(self._key(), self.theta, cursor.growth)
             self.batch = self.prepare(self.points)
@@ -305,6 +313,7 @@ class Training:
             outcome=None if cursor.outcome is None else Outcome(cursor.outcome),
             trainable=self.theta,
             best=self.best,
+            best_validation=Validation(cursor.best_validation, cursor.best_worst),
             budget=sum(phase.steps for phase in self.phases),
             checkpoint=self.checkpoint,
         )
@@ -354,12 +363,17 @@ class Training:
             cursor.outcome = None
 
     def _lengthen(self, place: int, more: int) -> None:
-        """A phase that is not over, or whose budget was the last thing to end, goes on; after another end a new one like it begins."""
+        """A phase that is not over, or whose budget was the last thing to end, goes on; after another end a new one like it begins.
+
+        Raises `ConfigError` for a phase that another has followed: it cannot be entered again.
+        """
         cursor, phase = self.cursor, self.phases[place]
+        if place < min(cursor.position, len(self.phases) - 1):
+            raise ConfigError(f"phase {place} ({phase.kind}) is over, and others followed it; lengthen the last one, or add another")
         finished = place == len(self.phases) - 1 < cursor.position
         if finished and cursor.records[-1].ended_by != "budget":
             self.phases.append(phase.model_copy(update={"steps": more}))
-        elif finished or place >= cursor.position:
+        else:
             self.phases[place] = phase.model_copy(update={"steps": phase.steps + more})
         if finished and cursor.records[-1].ended_by == "budget":
             cursor.records.pop()

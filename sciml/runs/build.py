@@ -44,8 +44,11 @@ def configure(config: Config) -> None:
     device.configure(config.precision, execution.device, execution.threads, execution.devices)
 
 
-def build(config: Config, problem: Problem) -> Experiment:
-    """The experiment that a config describes. Raises `ProblemError` for all that can be found before training."""
+def build(config: Config, problem: Problem, *, begun: bool = False) -> Experiment:
+    """The experiment that a config describes. Raises `ProblemError` for all that can be found before training.
+
+    One that has `begun` goes on from its own parameters: the run that it was warm-started from may be gone.
+    """
     from sciml.solve import prepare
 
     return prepare(
@@ -57,7 +60,7 @@ def build(config: Config, problem: Problem) -> Experiment:
         seed=config.seed,
         precision=config.precision,
         block=config.execution.block,
-        warm_start=None if config.warm_start is None else best_parameters(Path(config.warm_start)),
+        warm_start=None if begun or config.warm_start is None else best_parameters(Path(config.warm_start)),
     )
 
 

@@ -18,6 +18,7 @@ from sciml.runs.result import NAME as RESULT
 from sciml.runs.result import TARGET_ERROR, Result, is_complete, read_result
 from sciml.runs.session import Session
 from sciml.runs.stopwatch import CompileTime, Stopwatch
+from sciml.runs.store import Store
 
 if TYPE_CHECKING:
     from sciml.problem import Problem
@@ -75,7 +76,7 @@ def resume(directory: str | Path, *, listener: Listener | None = None, more: Seq
 def _train(directory: Path, config: Config, problem: Problem, problems: Path | None, started: float, listener: Listener) -> Result:
     compile_time = CompileTime()
     with compile_time.measured(), watched() as interrupt:
-        experiment = build.build(config, problem)
+        experiment = build.build(config, problem, begun=Store(directory).has_begun())
         config = config.model_copy(update={"phases": experiment.phases})
         (directory / RESULT).unlink(missing_ok=True)  # before the config says more than the result holds
         files.sync_folder(directory)
@@ -121,7 +122,7 @@ def _refuse_another_run(before: Config, after: Config, directory: Path) -> None:
     changed = [name for name in Config.model_fields if getattr(before.model_copy(update=free), name) != getattr(after, name)]
     old, new = before.phases, after.phases
     if old != "auto" and (new == "auto" or not _extends(old, new)):
-        changed.append("phases (they may only become longer or more)")
+        changed.append("phases (the last one may become longer, and more may follow)")
     if changed:
         raise ConfigError(
             f"{', '.join(changed)} cannot change within a run; `sciml run {directory / build.CONFIG} --set ...` begins another"
@@ -129,7 +130,8 @@ def _refuse_another_run(before: Config, after: Config, directory: Path) -> None:
 
 
 def _extends(old: Sequence, new: Sequence) -> bool:
-    return len(new) >= len(old) and all(
-        longer.steps >= phase.steps and longer == phase.model_copy(update={"steps": longer.steps})
-        for phase, longer in zip(old, new, strict=False)
-    )
+    if len(new) < len(old):
+        return False
+    last, longer = old[-1], new[len(old) - 1]
+    same_but_longer = longer.steps >= last.steps and longer == last.model_copy(update={"steps": longer.steps})
+    return tuple(old[:-1]) == tuple(new[: len(old) - 1]) and same_but_longer

@@ -30,7 +30,7 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution:
     if build.has_changed(directory, config.problem, place):
         warnings.warn(f"the problem '{config.problem}' has changed since {directory} was trained", stacklevel=2)
     problem = catalog.load_problem(config.problem, config.parameters, place)
-    experiment = build.build(config.model_copy(update={"warm_start": None}), problem)
+    experiment = build.build(config, problem, begun=True)
 
     import jax.numpy as jnp
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,8 +59,12 @@ def is_complete(result: Mapping[str, Any] | None) -> bool:
 def training_part(snapshot: Snapshot, outcome: Outcome, ended_by: str) -> dict[str, Any]:
     """What `result.json` takes from the last snapshot. It is saved with each checkpoint, so that the end can be repeated.
 
-    `ended_by` says why the phase that was running ended, where one was.
+    `ended_by` says why the phase that was running ended, where one was. `validation` is that of the state that is returned.
     """
+    from sciml.objective import Validation
+
+    at_target = ended_by == TARGET_ERROR
+    returned = Validation(snapshot.validation, snapshot.worst) if at_target else snapshot.best_validation
     phases = [record._asdict() for record in snapshot.phases]
     steps = snapshot.step - sum(phase["steps"] for phase in phases)
     if steps > 0:
@@ -72,6 +76,7 @@ def training_part(snapshot: Snapshot, outcome: Outcome, ended_by: str) -> dict[s
         "step": snapshot.step,
         "phases": phases,
         "switch": snapshot.switch,
+        "validation": {"mean_square": returned.mean_square, "worst": returned.worst},
     }
 
 
@@ -79,7 +84,6 @@ def compose(
     config: Config,
     training: Mapping[str, Any],
     seconds: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
     error: Error | None,
     unknowns: Mapping[str, float],
     parameters: int,
@@ -103,14 +107,8 @@ def compose(
             "phases": phases,
             "switch": training["switch"],
             "error": None if error is None else error.as_dict(),
-            "validation": _validation(rows[-1:] if training["ended_by"] == TARGET_ERROR else rows),
+            "validation": training["validation"],
             "unknowns": {name: {"value": value, "standard_error": None} for name, value in unknowns.items()},
             "baselines": dict(baselines),
         }
     )
-
-
-def _validation(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of the best state, which is the one that is returned."""
-    best = min((row for row in rows if row["validation"] is not None), key=lambda row: row["validation"], default={})
-    return {"mean_square": best.get("validation"), "worst": best.get("worst")}

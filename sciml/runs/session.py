@@ -45,7 +45,7 @@ class Session:
         self.store = Store(directory)
         self.metrics = metrics.Metrics(directory / metrics.NAME)
         self.resumed: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
-        self.training: dict[str, Any] = {"outcome": str(Outcome.STOPPED), "ended_by": "", "step": 0, "phases": [], "switch": None}
+        self.training: dict[str, Any] = {}
         self.best = np.zeros(0)
         self.baselines: dict[str, dict[str, Any]] = {}
         self._ended_phases = 0
@@ -85,14 +85,14 @@ class Session:
 
     def train(self) -> None:
         """Train to the end, or until a target, a limit or a signal says otherwise. Everything is saved on return."""
-        self.listener.started(self.directory, self.config, self.experiment, self.training["step"])
-        if self.training["ended_by"] == TARGET_ERROR and self._reaches_target(self.training["error"]):
+        self.listener.started(self.directory, self.config, self.experiment, self.training.get("step", 0))
+        if self.training.get("ended_by") == TARGET_ERROR and self._reaches_target(self.training["error"]):
             return
         snapshots = self.experiment.train(resume=self.resumed, every=self.config.log_every)
         while True:
             with self.watch.training() as lap:
-                lap.phase = self._ended_phases
                 snapshot = next(snapshots, None)
+                lap.phase = None if snapshot is None else snapshot.phase
             if snapshot is None:
                 return
             if self._take(snapshot):
@@ -207,9 +207,8 @@ class Session:
         import jax.numpy as jnp
 
         best = jnp.asarray(self.best)
-        rows = metrics.read_rows(self.metrics.path)
         unknowns = {name: float(value) for name, value in self.experiment.objective.unknowns(best).items()}
         return compose(
-            self.config, self.training, self.watch.seconds, rows, self.experiment.error(best),
+            self.config, self.training, self.watch.seconds, self.experiment.error(best),
             unknowns, self.experiment.parameters, jax.devices()[0].device_kind, self.baselines,
         )  # fmt: skip

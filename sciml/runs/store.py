@@ -75,6 +75,10 @@ class Store:
             reach("checkpoint:after-rename")
             self._prune(name, target)
 
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint to go on from, readable or not."""
+        return bool(self._numbered("latest"))
+
     def load_latest(self) -> Checkpoint | None:
         """The newest checkpoint that can be read; None where none was ever written. Raises `RunError` if all are damaged."""
         return self._load("latest")

@@ -2,13 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from sciml.runs.store import Store
 
 SMALL = (
     *(
@@ -87,6 +91,44 @@ def test_predict_refuses_points_without_a_coordinate(small, tmp_path):
     done = sciml("predict", small[0], "--at", points)
     assert done.returncode == 2
     assert "there is no column 'y'" in done.stderr
+
+
+def test_a_run_goes_on_without_the_run_it_was_warmed_by(small, tmp_path):
+    gone = tmp_path / "gone"
+    shutil.copytree(small[0], gone)
+    warm = ("--set", f'warm_start="{gone}"', "--set", "execution.wall_limit=0.01", *ENDLESS)
+    parent = tmp_path / "warm"
+    assert sciml("run", "poisson_2d", *SMALL, *warm, "--out", parent, "--quiet").returncode == 1
+    shutil.rmtree(gone)
+    (directory,) = parent.iterdir()
+    done = sciml("resume", directory, "--set", "stop.target_error=1e9", "--quiet")
+    assert done.returncode == 0, done.stderr
+
+
+def test_validation_is_that_of_the_returned_state(run_parent):
+    """Whatever is logged: the best state need not stand in a row."""
+    phases = 'phases=[{kind="adam", steps=250, until=[], learning_rate=0.1}]'
+    results = []
+    for every in (40, 100):
+        done = sciml(
+            "run", "poisson_2d", *SMALL, "--set", phases, "--set", f"log_every={every}", "--out", run_parent / str(every), "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout))
+    assert results[0]["validation"] == results[1]["validation"]
+    assert results[0]["error"]["rel_l2"] == results[1]["error"]["rel_l2"]
+
+
+def test_single_precision_trains(run_parent):
+    """In a process of its own: precision is settled once per process."""
+    phases = 'phases=[{kind="adam", steps=100, until=[]}, {kind="broyden", steps=100}]'
+    done = sciml("run", "poisson_2d", *SMALL, "--set", phases, "--set", "precision=float32", "--out", run_parent, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["precision"] == "float32"
+    assert result["error"]["rel_l2"] < 0.1
+    (directory,) = run_parent.iterdir()
+    assert {array.dtype for array in Store(directory).load_best().arrays.values()} == {np.dtype("float32")}
 
 
 def test_check_passes_what_is_right(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import xarray
 
 from sciml.errors import Outcome
+from sciml.objective import Validation
 from sciml.runs.listener import Listener
 from sciml.settings import Adam, Broyden
 from sciml.solution import Error
@@ -76,6 +77,7 @@ class FakeExperiment:
             "outcome": ended if done else None,
             "trainable": best,
             "best": best,
+            "best_validation": Validation(2 / step, 3 / step),
             "checkpoint": checkpoint,
         }
         return Snapshot(**known)

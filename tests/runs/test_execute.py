@@ -31,7 +31,7 @@ LAST = 70
 
 @pytest.fixture(autouse=True, scope="module")
 def _without_a_network() -> Iterator[None]:
-    def build(config: Config, problem: Any) -> FakeExperiment:
+    def build(config: Config, problem: Any, begun: bool = False) -> FakeExperiment:
         return FakeExperiment(PHASES if config.phases == "auto" else config.phases)
 
     def write_all(solution: Any, folder: Path) -> list[Path]:
@@ -285,6 +285,8 @@ def test_more_budget_for_a_finished_run(tmp_path: Path) -> None:
     longer = execute.run(config("phases.1.steps=60"), tmp_path / "longer")
     assert result.solution.theta.tobytes() == longer.solution.theta.tobytes()
     assert [row["step"] for row in result.solution.history] == list(range(10, 91, 10))
+    assert len(result.result["phases"]) == 2
+    assert sum(phase["seconds"] for phase in result.result["phases"]) == pytest.approx(result.result["seconds"]["training"])
 
 
 def test_a_crash_during_more_budget_leaves_an_incomplete_run(tmp_path: Path) -> None:
@@ -296,7 +298,16 @@ def test_a_crash_during_more_budget_leaves_an_incomplete_run(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "more", ["seed=1", "network.width=30", "phases.1.steps=10", "phases.0.learning_rate=1.0", "phases=auto", "points.batch=64"]
+    "more",
+    [
+        "seed=1",
+        "network.width=30",
+        "phases.1.steps=10",
+        "phases.0.steps=40",
+        "phases.0.learning_rate=1.0",
+        "phases=auto",
+        "points.batch=64",
+    ],
 )
 def test_another_run_needs_another_directory(tmp_path: Path, more: str) -> None:
     directory = execute.run(config(), tmp_path).directory
@@ -306,7 +317,7 @@ def test_another_run_needs_another_directory(tmp_path: Path, more: str) -> None:
 
 
 def test_divergence_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sciml.runs.build.build", lambda config, problem: FakeExperiment(diverges=True))
+    monkeypatch.setattr("sciml.runs.build.build", lambda config, problem, begun: FakeExperiment(diverges=True))
     result = execute.run(config(), tmp_path)
     assert result.outcome == Outcome.DIVERGED
     assert execute.run(config(), tmp_path).reused

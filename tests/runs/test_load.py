@@ -21,7 +21,7 @@ OVERRIDES = ["log_every=10", 'phases=[{kind="adam", steps=30, until=[]}, {kind="
 @pytest.fixture(autouse=True, scope="module")
 def _without_a_network() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sciml.runs.build.build", lambda config, problem: FakeExperiment(config.phases))
+        patch.setattr("sciml.runs.build.build", lambda config, problem, begun=False: FakeExperiment(config.phases))
         patch.setattr("sciml.figures.write_all", lambda solution, folder: [])
         patch.setattr("sciml.runs.report.write", lambda *_: None)
         patch.setattr("sciml.runs.execute.use_compile_cache", lambda: None)
