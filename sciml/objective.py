@@ -116,6 +116,11 @@ class Objective:
 
     # -- points -------------------------------------------------------------------------------------------------------
 
+    def term_weights(self, number: int) -> Array:
+        """Weights of a term's components."""
+        start = sum(len(term.components) for term in self.terms[:number])
+        return self.weights[start : start + len(self.terms[number].components)]
+
     def count(self, term: Term) -> int:
         """Training points of a term in a phase with fixed points."""
         if term.data is not None:
@@ -149,17 +154,17 @@ class Objective:
 
     def residuals(self, theta: Array, number: int, blocks: Block) -> Array:
         """Residuals `(components, n)` of one term over all its blocks."""
-        each = jax.lax.map(lambda block: self._residuals(theta, number, block), blocks)
+        each = jax.lax.map(lambda block: self.block_residuals(theta, number, block), blocks)
         return jnp.moveaxis(each, 1, 0).reshape(each.shape[1], -1)
 
     def prepare(self, points: Sequence[Array]) -> tuple[Block, ...]:
         """Blocks of every term, with all that does not depend on the network computed once."""
         return tuple(self.prepare_term(number, each) for number, each in enumerate(points))
 
-    def prepare_term(self, number: int, points: Array) -> Block:
-        """Blocks of one term from its points `(s, n, d)`."""
+    def prepare_term(self, number: int, points: Array, blocks: int | None = None) -> Block:
+        """Blocks of one term from its points `(s, n, d)`, of the size that suits the device or as many as given."""
         stencil, count, dimension = points.shape
-        blocks = self._blocks(number, count)
+        blocks = blocks or self._blocks(number, count)
         split = jnp.moveaxis(points.reshape(stencil, blocks, count // blocks, dimension), 1, 0)
         known = self.terms[number].data[1] if self.terms[number].data is not None else None  # type: ignore[index]
         if known is not None:
@@ -231,7 +236,7 @@ class Objective:
         frame = self.model.frame(points.reshape(-1, points.shape[-1]), self.indices[number])
         return Block(points, frame, term.known(points) if known is None else known)
 
-    def _residuals(self, theta: Array, number: int, block: Block) -> Array:
+    def block_residuals(self, theta: Array, number: int, block: Block) -> Array:
         """Residuals `(components, n)` of a term on one block."""
         term, indices = self.terms[number], self.indices[number]
         return self._form(theta, term, indices, block)
@@ -253,9 +258,8 @@ class Objective:
         return jnp.stack(term.residual(values, block.points, block.known, self.unknowns(theta)))
 
     def _weighted(self, theta: Array, number: int, block: Block) -> tuple[Array, Array]:
-        means = jnp.mean(self._residuals(theta, number, block) ** 2, axis=1)
-        start = sum(len(term.components) for term in self.terms[:number])
-        return jnp.vdot(self.weights[start : start + means.size], means), means
+        means = jnp.mean(self.block_residuals(theta, number, block) ** 2, axis=1)
+        return jnp.vdot(self.term_weights(number), means), means
 
     def _block_gradient(self, number: int) -> Callable[[Array, Block], tuple[Array, Array, Array]]:
         def gradient(theta: Array, block: Block) -> tuple[Array, Array, Array]:

@@ -25,6 +25,7 @@ from sciml.reference.baseline import baselines
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.solution import Error, Solution, measure_error
 from sciml.train import Snapshot, train
+from sciml.uncertainty import uncertainty
 
 DENSE_LIMIT = 5000
 """Parameters up to which "auto" takes the dense method (its cost per iteration grows with their square)."""
@@ -64,6 +65,11 @@ class Experiment:
     def baselines(self) -> dict[str, dict[str, Any]]:
         """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
         return baselines(self.problem, self.reference)
+
+    def standard_errors(self, trainable: Array) -> dict[str, float]:
+        """Standard errors of the unknown coefficients; none without data. See `sciml.uncertainty`."""
+        found = uncertainty(self.objective, trainable)
+        return {} if found is None else dict(zip(found.names, found.standard_errors.tolist(), strict=True))
 
     def solution(self, trainable: Array, history: Sequence[Mapping[str, Any]] = (), result: Mapping[str, Any] | None = None) -> Solution:
         """The trained solution as an object that can be called, plotted and stored."""

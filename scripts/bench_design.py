@@ -56,6 +56,7 @@ def main() -> None:
 
 
 def name(size: tuple[int, int, int]) -> str:
+    """How a row is called."""
     width, depth, points = size
     return f"{depth} x {width}, {points:,}"
 
@@ -72,10 +73,12 @@ def experiment(size: tuple[int, int, int], block: int | None = None, wrap: Calla
 
 
 def derivatives(size: tuple[int, int, int]) -> list[Callable[[], Any]]:
+    """With jets, and without."""
     return [on_fixed_points(experiment(size)), on_fixed_points(experiment(size, wrap=Opaque))]
 
 
 def blocks(size: tuple[int, int, int], counts: tuple[int, ...]) -> list[Callable[[], Any]]:
+    """In blocks of so many points."""
     return [on_fixed_points(experiment(size, block=min(count, size[2]))) for count in counts]
 
 
@@ -103,6 +106,7 @@ def on_fixed_points(experiment: Any) -> Callable[[], Any]:
 
 
 def elementary() -> list[Callable[[], Any]]:
+    """Ours, the library's, and a tanh to compare with."""
     numbers = jnp.linspace(-20.0, 20.0, 40960).reshape(20, 2048)
     ours = jax.jit(lambda x: sum(sine_and_cosine(x)))
     library = jax.jit(lambda x: jnp.sin(x) + jnp.cos(x))
@@ -110,6 +114,7 @@ def elementary() -> list[Callable[[], Any]]:
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, list[Callable[[], Any]]]], repeats: int) -> None:
+    """Times the calls of each row in turns and prints the medians."""
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for label, calls in rows:
         seconds: list[list[float]] = [[] for _ in calls]

@@ -13,9 +13,9 @@ GROUPS = (
     ("the ground", ("errors", "settings", "device")),
     ("what must hold", ("domain", "conditions", "problem", "unknown", "elementary", "derivatives")),
     ("who answers", ("nets",)),
-    ("how badly it is violated", ("sampling", "objective")),
+    ("how badly it is violated", ("sampling", "objective", "jacobian")),
     ("how it is trained", ("optim", "train")),
-    ("what comes out", ("reference", "solution", "figures", "checks", "solve")),
+    ("what comes out", ("reference", "solution", "figures", "checks", "uncertainty", "solve")),
     ("the world", ("runs", "cli", "__main__")),
 )
 LEVEL = {room: level for level, (_, rooms) in enumerate(GROUPS) for room in rooms}

@@ -85,7 +85,7 @@ def compose(
     training: Mapping[str, Any],
     seconds: Mapping[str, Any],
     error: Error | None,
-    unknowns: Mapping[str, float],
+    unknowns: Mapping[str, Mapping[str, Any]],
     parameters: int,
     device: str,
     baselines: Mapping[str, Any],
@@ -108,7 +108,7 @@ def compose(
             "switch": training["switch"],
             "error": None if error is None else error.as_dict(),
             "validation": training["validation"],
-            "unknowns": {name: {"value": value, "standard_error": None} for name, value in unknowns.items()},
+            "unknowns": dict(unknowns),
             "baselines": dict(baselines),
         }
     )

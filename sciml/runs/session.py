@@ -48,6 +48,7 @@ class Session:
         self.training: dict[str, Any] = {}
         self.best = np.zeros(0)
         self.baselines: dict[str, dict[str, Any]] = {}
+        self.standard_errors: dict[str, float] = {}
         self._ended_phases = 0
         self._saved_at = time.monotonic()
         self._saved_best: bytes | None = None
@@ -184,11 +185,14 @@ class Session:
 
     def _write_results(self) -> Solution:
         """All but result.json. HDF5 writes to memory only: on a full disk it would end the process."""
+        import jax.numpy as jnp
+
         from sciml import figures
         from sciml.runs import report
 
         self.listener.message("solving with a classical method for comparison")
         self.baselines = self.experiment.baselines()
+        self.standard_errors = self.experiment.standard_errors(jnp.asarray(self.best))
         solution = self._solution(self._result())
         files.write_bytes(self.directory / "solution.nc", solution.to_xarray().to_netcdf(engine="h5netcdf"))
         with files.replacing_each(self.directory / "figures") as temporary:
@@ -207,7 +211,10 @@ class Session:
         import jax.numpy as jnp
 
         best = jnp.asarray(self.best)
-        unknowns = {name: float(value) for name, value in self.experiment.objective.unknowns(best).items()}
+        unknowns = {
+            name: {"value": float(value), "standard_error": self.standard_errors.get(name)}
+            for name, value in self.experiment.objective.unknowns(best).items()
+        }
         return compose(
             self.config, self.training, self.watch.seconds, self.experiment.error(best),
             unknowns, self.experiment.parameters, jax.devices()[0].device_kind, self.baselines,

@@ -87,6 +87,9 @@ class FakeExperiment:
         reference = {"kind": "exact", "estimated_error": 1e-16, "seconds": 0.0}
         return Error(size, size, {"t": 0.0, "x": 0.0}, {"u": size}, reference, at_floor=False)
 
+    def standard_errors(self, trainable: np.ndarray) -> dict[str, float]:
+        return {"D": 0.25}
+
     def baselines(self) -> dict[str, Any]:
         return {}
 

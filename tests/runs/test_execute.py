@@ -95,7 +95,7 @@ def test_a_complete_run_has_all_its_files(tmp_path: Path) -> None:
     assert all(phase["seconds"] >= 0 for phase in written["phases"])
     assert written["seconds"]["total"] > written["seconds"]["training"] >= 0
     assert written["validation"] == {"mean_square": 2 / LAST, "worst": 3 / LAST}
-    assert written["unknowns"]["D"]["standard_error"] is None
+    assert written["unknowns"]["D"]["standard_error"] == 0.25
 
 
 def test_the_config_in_the_directory_repeats_the_run(tmp_path: Path) -> None:

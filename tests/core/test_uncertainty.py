@@ -1,0 +1,96 @@
+"""Standard errors of unknown coefficients: those of a least-squares fit, and those that repeated noise shows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sciml
+from sciml.jacobian import linearise, prepare_rows
+from sciml.uncertainty import uncertainty
+
+COUNT, NOISE = 60, 0.01
+
+
+class Decay(sciml.Problem):
+    """`u_t = -k u` from 1: the least-squares fit of `exp(-k t)` is the reference."""
+
+    k: sciml.Unknown = sciml.Unknown(1.5, positive=True)
+    draw: int = 0
+    domain = sciml.Box(t=(0.0, 1.0))
+
+    def equation(self, u, u_t):
+        return u_t + self.k * u
+
+    def measured(self):
+        generator = np.random.default_rng(self.draw)
+        t = np.sort(generator.uniform(0.0, 1.0, COUNT))
+        return t, np.exp(-2.0 * t) + NOISE * generator.standard_normal(COUNT)
+
+    def conditions(self):
+        t, u = self.measured()
+        return [sciml.Initial(1.0), sciml.Data({"t": t}, {"u": u}, weight=0.01)]
+
+
+class Bounded(Decay):
+    """The same with bounds, so that the scale of the trainable number differs."""
+
+    k: sciml.Unknown = sciml.Unknown(1.5, lower=0.5, upper=5.0)
+
+
+def fit(t, u):
+    """Gauss-Newton for `exp(-k t)`: the estimate and its standard error."""
+    k = 2.0
+    for _ in range(20):
+        slope = -t * np.exp(-k * t)
+        k -= slope @ (np.exp(-k * t) - u) / (slope @ slope)
+    residual = np.exp(-k * t) - u
+    slope = -t * np.exp(-k * t)
+    return k, np.sqrt(residual @ residual / (COUNT - 1) / (slope @ slope))
+
+
+def trained(problem):
+    experiment = sciml.prepare(
+        problem,
+        network=sciml.Network(width=8, depth=2),
+        points=sciml.Points(interior=128, batch=64, validation=64),
+        phases=[sciml.Adam(steps=200, until=()), sciml.Broyden(steps=1500, until=())],
+    )
+    *_, last = experiment.train()
+    return experiment, last.trainable
+
+
+@pytest.mark.parametrize("problem", [Decay(), Bounded(draw=1)], ids=["positive", "bounded"])
+def test_estimate_and_standard_error_are_those_of_a_least_squares_fit(problem):
+    experiment, theta = trained(problem)
+    estimate, error = fit(*problem.measured())
+    found = uncertainty(experiment.objective, theta)
+    assert found.names == ("k",)
+    assert float(experiment.objective.unknowns(theta)["k"]) == pytest.approx(estimate, abs=0.1 * error)
+    assert found.standard_errors[0] == pytest.approx(error, rel=0.05)
+    assert found.noise == pytest.approx(NOISE, rel=0.3)
+    assert experiment.standard_errors(theta) == {"k": found.standard_errors[0]}
+
+
+def test_there_is_none_without_data_or_without_unknowns():
+    class Forward(Decay):
+        k: float = 2.0
+
+    class Without(Decay):
+        def conditions(self):
+            return [sciml.Initial(1.0)]
+
+    for problem in (Forward(), Without()):
+        experiment = sciml.prepare(problem)
+        assert uncertainty(experiment.objective, experiment.start) is None
+        assert experiment.standard_errors(experiment.start) == {}
+
+
+def test_rows_are_the_loss_and_its_gradient():
+    objective = sciml.prepare(Decay()).objective
+    points = objective.draw(jax.random.key(0))
+    rows = linearise(objective, objective.start, prepare_rows(objective, points))
+    loss, gradient = objective.value_and_gradient(objective.start, objective.prepare(points))
+    np.testing.assert_allclose(jnp.sum(rows.residuals**2), loss, rtol=1e-12)
+    np.testing.assert_allclose(2 * rows.jacobian.T @ rows.residuals, gradient, rtol=1e-10, atol=1e-12)
+    assert int(rows.measured.sum()) == COUNT
