@@ -10,8 +10,9 @@ from sciml.reference import fourier_etdrk4
 class GrayScott1D(sciml.Problem):
     r"""Gray-Scott model, $u_t = D_u u_{xx} + F (1 - u) - k u v^2$, $v_t = D_v v_{xx} - G v + k u v^2$, periodic.
 
-    The coefficients are those of the two-dimensional benchmark of Wang, Sankaran, Wang & Perdikaris (2023, arXiv:2308.08468).
-    It starts from $u = 1 - \tfrac12 e^{-40 x^2}$, $v = \tfrac12 e^{-40 x^2}$. Compared with Fourier modes and ETDRK4.
+    F is `feed`, G `removal` and k `rate`; their values are those of the two-dimensional benchmark of Wang, Sankaran, Wang &
+    Perdikaris (2023, arXiv:2308.08468). It starts from $u = 1 - \tfrac12 e^{-40 x^2}$, $v = \tfrac12 e^{-40 x^2}$. Compared with
+    Fourier modes and ETDRK4.
     """
 
     D_u: float = 0.2

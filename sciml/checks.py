@@ -23,11 +23,13 @@ _TOLERANCE = 1e-8
 
 
 def check_conditions(problem: Problem) -> None:
-    """Raises `ProblemError` if a field lacks an initial or boundary condition that the equation's order calls for.
+    """Raises `ProblemError` for conditions that do not fit the problem, and if a field lacks an initial or boundary condition that the
+    equation's order calls for.
 
-    Problems with data or with conditions of the user's own are taken as they are.
+    Problems with data or with conditions of the user's own are taken as complete.
     """
     conditions = list(problem.conditions())
+    terms_of(problem, conditions)
     if any(not isinstance(condition, _KNOWN) for condition in conditions):
         return
     mistakes = [
@@ -38,6 +40,19 @@ def check_conditions(problem: Problem) -> None:
     ]
     if mistakes:
         raise ProblemError(mistakes, f"conditions of {problem.name}")
+
+
+def terms_of(problem: Problem, conditions: Sequence[Condition]) -> list[Term]:
+    """The loss terms of all conditions. Raises `ProblemError` that lists what is wrong with each condition."""
+    terms, mistakes = [], []
+    for number, condition in enumerate(conditions, 1):
+        try:
+            terms += condition.terms(problem)
+        except ProblemError as error:
+            mistakes += [f"condition {number} ({_label(condition)}): {mistake}" for mistake in error.mistakes]
+    if mistakes:
+        raise ProblemError(mistakes, f"conditions of {problem.name}")
+    return terms
 
 
 def _missing(problem: Problem, conditions: Sequence[Condition], name: str, axis: int) -> str | None:

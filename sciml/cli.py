@@ -258,9 +258,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def _plain(text: str) -> str:
+    """Text without mark-up: neither Rich's nor the commonest LaTeX."""
     from rich.markup import escape
 
-    return escape(text)
+    from sciml.runs.html import plain
+
+    return escape(plain(text))
 
 
 def _stderr() -> Console:

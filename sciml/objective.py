@@ -317,7 +317,7 @@ class Objective:
         if len(own) != len(self.components):
             twice = next(name for name in self.components if self.components.count(name) > 1)
             raise ProblemError(f"two terms are called '{twice}'; give one of them another name")
-        strange = [name for name in given if name not in own]
+        strange = [f"there is no term '{name}'; terms: {', '.join(own)}" for name in given if name not in own]
         if strange:
-            raise ProblemError(f"[weights]: there is no term '{strange[0]}'; terms: {', '.join(own)}")
+            raise ProblemError(strange, "[weights]")
         return jnp.asarray([given.get(name, weight) for name, weight in own.items()], self.dtype)

@@ -66,10 +66,16 @@ class Experiment:
         """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
         return baselines(self.problem, self.reference)
 
-    def standard_errors(self, trainable: Array) -> dict[str, float]:
-        """Standard errors of the unknown coefficients; none without data. See `sciml.uncertainty`."""
+    def unknowns(self, trainable: Array) -> dict[str, dict[str, Any]]:
+        """Each unknown coefficient: `value`, `standard_error`, and the `reason` where it has none. See `sciml.uncertainty`."""
+        values = {name: float(value) for name, value in self.objective.unknowns(trainable).items()}
         found = uncertainty(self.objective, trainable)
-        return {} if found is None else dict(zip(found.names, found.standard_errors.tolist(), strict=True))
+        errors = [None] * len(values) if found is None else found.standard_errors
+        reasons = ["no data"] * len(values) if found is None else found.reasons
+        return {
+            name: {"value": value, "standard_error": error, "reason": reason}
+            for (name, value), error, reason in zip(values.items(), errors, reasons, strict=True)
+        }
 
     def solution(self, trainable: Array, history: Sequence[Mapping[str, Any]] = (), result: Mapping[str, Any] | None = None) -> Solution:
         """The trained solution as an object that can be called, plotted and stored."""
@@ -112,7 +118,7 @@ def prepare(
     )
     _check_network(module, features.size, problem)
     model = Model(features, module, ansatz, settings.output_scale)
-    soft_terms = [term for condition in soft for term in condition.terms(problem)]
+    soft_terms = checks.terms_of(problem, soft)
     objective = Objective(problem, model, soft_terms, points or Points(), weights or {}, seed, dtype, block, jax.local_devices())
     resolved = resolve_phases(phases, objective)
     checks.check_memory(resolved, objective.parameters, jnp.dtype(dtype).itemsize)
@@ -125,9 +131,11 @@ def prepare(
 def solve(problem: Problem, *, target_error: float | None = None, progress: bool = True, every: int = 100, **settings: Any) -> Solution:
     """Trains and returns the Solution of the best state; `settings` are those of `prepare`.
 
-    Stops early once the relative L2 error against the reference is below `target_error`. Warns if training diverged; `outcome`, `phases`
-    and `switch` stand in the Solution's `result`.
+    Stops early once the relative L2 error against the reference is below `target_error` (`ProblemError` where there is no reference).
+    Warns if training diverged. The Solution's `result` holds `outcome`, `phases` and `switch`.
     """
+    if target_error is not None and not has_reference(problem):
+        raise ProblemError(f"target_error = {target_error:g}: {problem.name} has no `exact` and no `reference` to measure an error by")
     experiment = prepare(problem, **settings)
     history: list[dict[str, Any]] = []
     snapshot = None
@@ -204,6 +212,11 @@ def resolve_phases(phases: Literal["auto"] | Sequence[Phase], objective: Objecti
     if objective.parameters <= DENSE_LIMIT:
         return (first, Broyden(steps=20000))
     return (first, LBFGS(steps=20000))
+
+
+def has_reference(problem: Problem) -> bool:
+    """Whether an error can be measured."""
+    return hasattr(problem, "reference") or hasattr(problem, "exact")
 
 
 def problem_reference(problem: Problem) -> Reference | None:

@@ -1,4 +1,4 @@
-"""Standard errors of unknown coefficients, from the Gauss-Newton matrix of the loss at its minimum."""
+"""Standard errors of unknown coefficients, from the Gauss-Newton matrix of the loss at its minimum; or why there are none."""
 
 from __future__ import annotations
 
@@ -9,21 +9,30 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sciml.checks import memory_bytes
 from sciml.jacobian import linearise, prepare_rows
 from sciml.objective import Objective
 
 RIDGE = 100.0
 """Multiples of the rounding error of the Gauss-Newton matrix below which a direction of the parameters counts as free."""
 
+FREE = 0.01
+"""A coefficient of which a larger share lies in free directions is not determined."""
+
+FEWEST_DEGREES = 1.0
+"""Degrees of freedom that must be left to estimate the noise."""
+
 
 class Uncertainty(NamedTuple):
     """How well measured data determine the unknown coefficients."""
 
     names: tuple[str, ...]
-    standard_errors: np.ndarray
-    """One per coefficient, in its own units."""
+    standard_errors: tuple[float | None, ...]
+    """One per coefficient, in its own units; None where there is none."""
+    reasons: tuple[str | None, ...]
+    """Why a coefficient has no standard error."""
     correlation: np.ndarray
-    """`(k, k)`."""
+    """`(k, k)`; NaN where there is none."""
     noise: float
     """Standard deviation of the data's residuals, corrected for the degrees of freedom that the fit has used."""
 
@@ -40,15 +49,38 @@ def uncertainty(objective: Objective, theta: Array) -> Uncertainty | None:
     names = tuple(objective.problem.unknowns)
     if not names or all(term.data is None for term in objective.terms):
         return None
+    if refused := _too_large(objective):
+        return Uncertainty(names, (None,) * len(names), (refused,) * len(names), np.full((len(names), len(names)), np.nan), np.nan)
     positions = _positions(objective)
     points = jax.jit(objective.draw)(jax.random.fold_in(objective.key, 1 << 22))
-    raw, noise = jax.jit(lambda theta, points: _covariance(objective, theta, points, positions))(theta, points)
+    found = jax.jit(lambda theta, points: _spread(objective, theta, points, positions))(theta, points)
+    covariance, free, squares, left = (np.asarray(each) for each in found)
+    reasons = tuple(_reason(float(share), float(left)) for share in free)
+    known = np.array([reason is None for reason in reasons])
     slopes = jax.jacobian(lambda theta: jnp.stack([objective.unknowns(theta)[name] for name in names]))(theta)
-    positions = _positions(objective)
-    slope = np.asarray(slopes)[np.arange(len(names)), positions]
-    covariance = np.asarray(raw) * slope[:, None] * slope[None, :]
+    slope = np.where(known, np.asarray(slopes)[np.arange(len(names)), positions], np.nan)
+    variance = squares / max(left, FEWEST_DEGREES)
+    covariance = variance * covariance * slope[:, None] * slope[None, :]
     errors = np.sqrt(np.diag(covariance))
-    return Uncertainty(names, errors, covariance / np.outer(errors, errors), float(noise))
+    listed = tuple(float(error) if reason is None else None for error, reason in zip(errors, reasons, strict=True))
+    return Uncertainty(names, listed, reasons, covariance / np.outer(errors, errors), float(np.sqrt(variance)))
+
+
+def _reason(free: float, left: float) -> str | None:
+    if free > FREE:
+        return "not determined by these data"
+    if left < FEWEST_DEGREES:
+        return "too few data to estimate their noise"
+    return None
+
+
+def _too_large(objective: Objective) -> str | None:
+    """The Jacobian, its orthogonal factor and what they are made from must fit into half of the memory."""
+    rows = sum(objective.count(term) * len(term.components) for term in objective.terms) + objective.parameters
+    needed = 4 * rows * objective.parameters * jnp.dtype(objective.dtype).itemsize
+    if needed <= memory_bytes() / 2:
+        return None
+    return f"a Jacobian of {rows} x {objective.parameters} numbers does not fit into memory; a smaller network does"
 
 
 def _positions(objective: Objective) -> np.ndarray:
@@ -57,16 +89,17 @@ def _positions(objective: Objective) -> np.ndarray:
     return np.array([int(numbers[name]) for name in objective.problem.unknowns])
 
 
-def _covariance(objective: Objective, theta: Array, points: tuple[Array, ...], positions: np.ndarray) -> tuple[Array, Array]:
-    """Covariance of the unknowns' trainable numbers, and the standard deviation of the noise."""
+def _spread(objective: Objective, theta: Array, points: tuple[Array, ...], positions: np.ndarray) -> tuple[Array, Array, Array, Array]:
+    """For noise of variance one: the covariance of the unknowns' trainable numbers. Then the share of each that lies in free
+    directions, the sum of the data's squared residuals, and the degrees of freedom left."""
     rows = linearise(objective, theta, prepare_rows(objective, points))
     ridge = RIDGE * jnp.finfo(theta.dtype).eps * jnp.sum(rows.jacobian**2)
     stacked = jnp.concatenate([rows.jacobian, jnp.sqrt(ridge) * jnp.eye(theta.size, dtype=theta.dtype)])
     orthogonal, triangular = jnp.linalg.qr(stacked)
     of_data = jnp.where(rows.measured[:, None], orthogonal[: rows.residuals.size], 0.0)
     units = jnp.eye(theta.size, dtype=theta.dtype)[:, positions]
-    response = rows.scale[:, None] * (of_data @ jax.scipy.linalg.solve_triangular(triangular, units, trans=1))
+    solved = jax.scipy.linalg.solve_triangular(triangular, units, trans=1)
+    response = rows.scale[:, None] * (of_data @ solved)
     values = jnp.where(rows.measured, rows.residuals / rows.scale, 0.0)
     left = jnp.sum(rows.measured, dtype=theta.dtype) - jnp.sum(of_data**2)
-    variance = jnp.sum(values**2) / jnp.maximum(left, 1.0)
-    return variance * response.T @ response, jnp.sqrt(variance)
+    return response.T @ response, ridge * jnp.sum(solved**2, axis=0), jnp.sum(values**2), left

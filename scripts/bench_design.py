@@ -129,9 +129,7 @@ def table(header: tuple[str, ...], rows: list[tuple[str, list[Callable[[], Any]]
 def once(call: Callable[[], Any], calls: int = 20) -> float:
     """Seconds of one of twenty calls in a row."""
     began = time.perf_counter()
-    for _ in range(calls):
-        result = call()
-    jax.block_until_ready(result)
+    jax.block_until_ready([call() for _ in range(calls)])
     return (time.perf_counter() - began) / calls
 
 

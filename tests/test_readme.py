@@ -1,4 +1,4 @@
-"""What the README shows works as it is printed, with fewer steps."""
+"""What the README shows: its Python block runs (with fewer steps), its settings are accepted, its names exist."""
 
 import re
 import shlex

@@ -90,7 +90,8 @@ def _solve(
         solver: Radau | DOP853 = Radau(rate_of, first, state, last, rtol=tolerance, atol=smallest, jac=jacobian_of)
     else:
         solver = DOP853(rate_of, first, state, last, rtol=tolerance, atol=smallest)
-    states = [state, *(_advance(solver, t) for t in times[1:])]
+    with np.errstate(invalid="ignore", over="ignore"):  # a trial step too long is rejected
+        states = [state, *(_advance(solver, t) for t in times[1:])]
     seconds = time.perf_counter() - start
     return equations.on_grid(np.stack(states), grid), seconds
 

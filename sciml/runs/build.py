@@ -32,7 +32,8 @@ def read_config(directory: Path, overrides: Sequence[str] = (), problems: Path |
     try:
         load_config(path, (), problems)
     except ConfigError as error:
-        raise RunError(f"{directory} cannot be used: {error}; mend it, or remove the directory and `sciml run` again") from error
+        missing = "" if problems else " (a problem of your own is found with `--problems DIR`)"
+        raise RunError(f"{directory} cannot be used: {error}; mend {path}{missing}, or begin another run with `sciml run`") from error
     return load_config(path, overrides, problems)
 
 
@@ -76,6 +77,14 @@ def best_parameters(directory: Path) -> np.ndarray:
     if checkpoint is None:
         raise RunError(f"{directory} has no trained state yet; `sciml resume {directory}` trains it")
     return checkpoint.arrays[THETA]
+
+
+def problem_folder(directory: Path) -> Path | None:
+    """The folder that `--problems` named when the run in `directory` began, if it did and the folder is still there."""
+    path = directory / ENVIRONMENT
+    named = files.read_json(path).get("problems") if path.exists() else None
+    folder = None if named is None else directory / named
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def source_hash(name: str, problems: Path | None) -> str:

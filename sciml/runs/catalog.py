@@ -1,4 +1,4 @@
-"""Finds problems and configs by name: in a directory that the user names, in the checkout, in the installed package."""
+"""Finds problems and configs by name: in a directory that the user names, in ./problems, in the checkout, in the installed package."""
 
 from __future__ import annotations
 
@@ -54,6 +54,9 @@ def roots(problems: Path | None = None) -> tuple[Root, ...]:
         if not problems.is_dir():
             raise ConfigError(f"--problems {problems}: there is no such directory")
         found.append(Root(problems.resolve(), problems.resolve()))
+    here = Path("problems").resolve()
+    if here.is_dir():
+        found.append(Root(here, here))
     checkout = PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "problems").is_dir():
         found.append(Root(checkout / "problems", checkout / "configs"))

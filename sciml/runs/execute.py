@@ -55,6 +55,7 @@ def resume(directory: str | Path, *, listener: Listener | None = None, more: Seq
     (`phases.1.steps=20000`), another `[stop]` or `[execution]`. Raises as `run` does.
     """
     started, directory, listener = time.perf_counter(), Path(directory), listener or Listener()
+    problems = problems or build.problem_folder(directory)
     before = build.read_config(directory, problems=problems)
     config = build.read_config(directory, more, problems)
     _refuse_another_run(before, config, directory)
@@ -76,16 +77,27 @@ def resume(directory: str | Path, *, listener: Listener | None = None, more: Seq
 def _train(directory: Path, config: Config, problem: Problem, problems: Path | None, started: float, listener: Listener) -> Result:
     compile_time = CompileTime()
     with compile_time.measured(), watched() as interrupt:
+        _require_reference(config, problem)
         experiment = build.build(config, problem, begun=Store(directory).has_begun())
         config = config.model_copy(update={"phases": experiment.phases})
         (directory / RESULT).unlink(missing_ok=True)  # before the config says more than the result holds
         files.sync_folder(directory)
         files.write_text(directory / build.CONFIG, dump_config(config))
         with Session(directory, config, experiment, Stopwatch(compile_time, started), interrupt, listener) as session:
-            session.note_environment(build.source_hash(config.problem, problems))
+            session.note_environment(build.source_hash(config.problem, problems), problems)
             session.restore()
             session.train()
             return session.finish()
+
+
+def _require_reference(config: Config, problem: Problem) -> None:
+    from sciml.solve import has_reference
+
+    if config.stop.target_error is not None and not has_reference(problem):
+        raise ConfigError(
+            f"stop.target_error = {config.stop.target_error:g} cannot be reached: '{config.problem}' has no `exact` and no `reference` "
+            "to measure an error by; add one to the problem, or leave target_error out"
+        )
 
 
 def _prepare_machine(config: Config, listener: Listener) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from html import escape
+from html import escape, unescape
 from typing import Any
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -112,19 +112,49 @@ def prose(text: str) -> Html:
     return join(tag("span", _mathematics(part), class_="math") if number % 2 else part for number, part in enumerate(parts))
 
 
-SYMBOLS = {"partial": "∂", "nabla": "∇", "cdot": "·", "times": "×", "infty": "∞", "in": "∈", "pm": "±", "leq": "≤", "geq": "≥"}
+SYMBOLS = {
+    "partial": "∂",
+    "nabla": "∇",
+    "cdot": "·",
+    "times": "×",
+    "infty": "∞",
+    "in": "∈",
+    "pm": "±",
+    "leq": "≤",
+    "geq": "≥",
+    "ldots": "…",
+    "dots": "…",
+}
 
 
 def _mathematics(source: str) -> Html:
     """The LaTeX that equations of a docstring use: Greek letters, scripts, fractions and roots; the rest stays as it is."""
     text = escape(source)
     text = re.sub(r"\\(?:left|right|,|;|!|quad)(?![a-z])", "", text)
-    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1) / (\2)", text)
+    text = re.sub(r"\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}", lambda found: f"{_bracketed(found[1])}/{_bracketed(found[2])}", text)
     text = re.sub(r"\\sqrt\{([^{}]*)\}", r"√(\1)", text)
+    text = re.sub(r"\\sqrt\s*(\w)", r"√\1", text)
+    text = re.sub(r"\\[td]?frac\s*(\w)\s*(\w)", r"\1/\2", text)
     text = re.sub(r"\\([A-Za-z]+)", _symbol, text)
     text = re.sub(r"_\{([^{}]*)\}|_(\w)", lambda found: f"<sub>{found[1] or found[2]}</sub>", text)
     text = re.sub(r"\^\{([^{}]*)\}|\^(\w)", lambda found: f"<sup>{found[1] or found[2]}</sup>", text)
     return Html(text.replace("-", "−"))
+
+
+def plain(text: str) -> str:
+    """A docstring's line for a terminal: the mathematics between dollar signs without its LaTeX."""
+
+    def unmarked(found: re.Match[str]) -> str:
+        marked = re.sub(
+            r"<su([bp])>(.*?)</su[bp]>", lambda script: ("_" if script[1] == "b" else "^") + _bracketed(script[2]), _mathematics(found[1])
+        )
+        return unescape(marked)
+
+    return re.sub(r"\$([^$]+)\$", unmarked, text)
+
+
+def _bracketed(part: str) -> str:
+    return part if part.isalnum() else f"({part})"
 
 
 def _symbol(found: re.Match[str]) -> str:

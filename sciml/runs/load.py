@@ -22,6 +22,7 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution:
     before other JAX code that needs another one. Raises `RunError` for a directory that cannot be read.
     """
     directory, place = Path(directory), None if problems is None else Path(problems)
+    place = place or build.problem_folder(directory)
     config = build.read_config(directory, problems=place)
     from sciml import device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -178,4 +179,6 @@ def _example_value(field: FieldInfo) -> Any:
 
 
 def _closest(value: Any, expected: str) -> str:
-    return suggest(str(value), expected.replace(" or ", ", ").replace("'", "").split(", "))
+    known = expected.replace(" or ", ", ").replace("'", "").split(", ")
+    close = get_close_matches(str(value), known, n=1, cutoff=0.8)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sciml.errors import ConfigError, suggest
+from sciml.errors import ConfigError
 
 
 def read_points(path: Path, coordinates: Sequence[str]) -> dict[str, np.ndarray]:
@@ -55,7 +55,7 @@ def format_fields(points: Mapping[str, np.ndarray], fields: Mapping[str, np.ndar
 def _check_header(header: Sequence[str], coordinates: Sequence[str], path: Path) -> None:
     expected = ",".join(coordinates)
     mistakes = [
-        f"there is no column '{name}'; {suggest(name, header)} The first line names the columns: {expected}"
+        f"there is no column '{name}'; the columns found are {', '.join(header) or 'none'}; the first line must name {expected}"
         for name in coordinates
         if name not in header
     ]

@@ -116,9 +116,10 @@ class _Display(Listener):
         self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def numbers(self, row: Mapping[str, Any]) -> str:
-        """Loss, noise-to-signal ratio and error of a row of metrics."""
+        """Loss, noise-to-signal ratio, error and unknown coefficients of a row of metrics."""
         parts = {"loss": row.get("loss"), "nsr": row.get("nsr"), "error": relative_error(row.get("error"))}
-        return "  ".join(f"{name} {value:.2e}" for name, value in parts.items() if value is not None)
+        texts = [f"{name} {value:.2e}" for name, value in parts.items() if value is not None]
+        return "  ".join(texts + [f"{name} {value:.4g}" for name, value in (row.get("unknowns") or {}).items() if value is not None])
 
     def times(self) -> str:
         """Time used and time left."""

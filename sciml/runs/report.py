@@ -77,7 +77,7 @@ def _cards(result: Result) -> Html:
     if error:
         cards.append(_card("Relative L² error", _amount(error), f"against the {_kind(error)} reference"))
     if validation:
-        note = join(["on fresh points; largest ", number(validation.get("worst"))])
+        note = join(["on fresh points and measured values; largest ", number(validation.get("worst"))])
         cards.append(_card("Mean square residual", number(validation.get("mean_square")), note))
     if seconds:
         note = join([duration(seconds.get("compile")), " of it compiling"])
@@ -158,7 +158,14 @@ def _rivals(result: Result) -> Html:
         own = join(["± ", number(error["reference"]["estimated_error"])])
         rows.append((f"Reference: {_kind(error)}", own, duration(error["reference"]["seconds"])))
     baselines = result.get("baselines") or {}
-    rows += [(name, number(row.get("rel_l2")), duration(row.get("seconds"))) for name, row in baselines.items()]
+    rows += [
+        (
+            name.replace("_", " "),
+            join([number(row.get("rel_l2")), f" ({row['reason']})" if row.get("reason") else ""]),
+            duration(row.get("seconds")),
+        )
+        for name, row in baselines.items()
+    ]
     if len(rows) == 1:
         return Html()
     heading = tag("h3", "Beside classical solvers")
@@ -169,7 +176,9 @@ def _unknowns(result: Result) -> Html:
     rows = []
     for name, found in (result.get("unknowns") or {}).items():
         spread = found.get("standard_error")
-        rows.append((symbol(name), number(found.get("value"), 6), "–" if spread is None else join(["± ", number(spread)])))
+        rows.append(
+            (symbol(name), number(found.get("value"), 6), found.get("reason") or "–" if spread is None else join(["± ", number(spread)]))
+        )
     return table(("Coefficient", "Value", "Standard error"), rows, numbers=(1, 2)) if rows else Html()
 
 

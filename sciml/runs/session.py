@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ class Session:
         self.training: dict[str, Any] = {}
         self.best = np.zeros(0)
         self.baselines: dict[str, dict[str, Any]] = {}
-        self.standard_errors: dict[str, float] = {}
+        self.unknowns: dict[str, dict[str, Any]] = {}
         self._ended_phases = 0
         self._saved_at = time.monotonic()
         self._saved_best: bytes | None = None
@@ -59,10 +60,11 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.metrics.close()
 
-    def note_environment(self, problem_source: str) -> None:
+    def note_environment(self, problem_source: str, problems: Path | None) -> None:
         """Write environment.json; say what has changed since the run began, for it may change the last digits."""
+        folder = None if problems is None else os.path.relpath(problems.resolve(), self.directory.resolve())
         path = self.directory / environment.NAME
-        now = environment.collect() | {"problem_source": problem_source}
+        now = environment.collect() | {"problem_source": problem_source, "problems": folder}
         before = files.read_json(path) if path.exists() else now
         changed = environment.differences(before, now)
         if changed:
@@ -190,9 +192,9 @@ class Session:
         from sciml import figures
         from sciml.runs import report
 
-        self.listener.message("solving with a classical method for comparison")
+        self.listener.message("writing the results, with a classical method for comparison")
         self.baselines = self.experiment.baselines()
-        self.standard_errors = self.experiment.standard_errors(jnp.asarray(self.best))
+        self.unknowns = self.experiment.unknowns(jnp.asarray(self.best))
         solution = self._solution(self._result())
         files.write_bytes(self.directory / "solution.nc", solution.to_xarray().to_netcdf(engine="h5netcdf"))
         with files.replacing_each(self.directory / "figures") as temporary:
@@ -211,8 +213,8 @@ class Session:
         import jax.numpy as jnp
 
         best = jnp.asarray(self.best)
-        unknowns = {
-            name: {"value": float(value), "standard_error": self.standard_errors.get(name)}
+        unknowns = self.unknowns or {
+            name: {"value": float(value), "standard_error": None, "reason": "the run has not ended"}
             for name, value in self.experiment.objective.unknowns(best).items()
         }
         return compose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def _error(error: Mapping[str, Any] | None) -> str:
 
 
 def _baselines(baselines: Mapping[str, Mapping[str, Any]]) -> str:
-    """Solvers that could not solve the problem are left to the report."""
+    """Why a solver could not solve the problem is left to the report."""
     solved = {name.replace("_", " "): row for name, row in baselines.items() if row["rel_l2"] is not None}
     return "; ".join(f"{name} reaches {row['rel_l2']:.1e} in {duration(row['seconds'])}" for name, row in solved.items())
 
@@ -61,7 +62,7 @@ def _where(where: Any) -> str:
 def _validation(validation: Mapping[str, Any] | None) -> str:
     if not validation or validation.get("mean_square") is None:
         return ""
-    return f"{validation['mean_square']:.2e} mean square on fresh points, worst {validation['worst']:.2e}"
+    return f"{validation['mean_square']:.2e} mean square on fresh points and measured values, worst {validation['worst']:.2e}"
 
 
 def _phase(phase: Mapping[str, Any]) -> str:
@@ -79,7 +80,10 @@ def _switch(switch: Mapping[str, Any] | None) -> str:
 
 def _unknown(name: str, found: Mapping[str, Any]) -> str:
     spread = found.get("standard_error")
-    return f"{name} = {found['value']:.6g}" + (f" ± {spread:.1g}" if spread is not None else "")
+    if not spread:
+        return f"{name} = {found['value']:.6g}" + (f" ({found['reason']})" if found.get("reason") else "")
+    digits = max(0, 1 - math.floor(math.log10(spread)))
+    return f"{name} = {found['value']:.{digits}f} ± {spread:.{digits}f}"
 
 
 def _next(directory: Path, outcome: str) -> str:

@@ -72,7 +72,7 @@ def test_list_shows_problems_and_configs(tmp_path):
     text = sciml("list", cwd=tmp_path).stdout
     for name in ("fisher_kpp", "burgers", "allen_cahn", "poisson_2d", "wave", "heat_2d", "fisher_kpp_lbfgs", "fisher_kpp_flax"):
         assert name in text
-    assert "u_t = D u_{xx} + r u (1 - u)" in text
+    assert "u_t = D u_xx + r u (1 − u)" in text
 
 
 def test_list_takes_a_directory(user_problems):

@@ -105,6 +105,24 @@ def test_a_run_goes_on_without_the_run_it_was_warmed_by(small, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_problem_of_ones_own_is_found_again(user_problems, tmp_path):
+    text = (
+        "import sciml\nclass Mine(sciml.Problem):\n    domain = sciml.Box(x=(0.0, 1.0))\n"
+        "    def equation(self, u_xx):\n        return u_xx - 1\n"
+        "    def conditions(self):\n        return [sciml.Dirichlet(0.0, on='x')]\n"
+    )
+    user_problems("mine", text)
+    given = ("--problems", user_problems.folder, "--out", tmp_path / "mine", "--quiet")
+    refused = sciml("run", "mine", *SMALL, "--set", "stop.target_error=1e-3", *given)
+    assert refused.returncode == 2
+    assert "has no `exact` and no `reference`" in refused.stderr
+    assert sciml("run", "mine", *SMALL, *ENDLESS, "--set", "execution.wall_limit=0.01", *given).returncode == 1
+    (directory,) = (path.parent for path in (tmp_path / "mine").glob("*/config.toml"))
+    done = sciml("resume", directory, "--set", "execution.wall_limit=0.02", "--quiet")
+    assert done.returncode == 1, done.stderr
+    assert "stopped" in done.stdout
+
+
 def test_validation_is_that_of_the_returned_state(run_parent):
     """Whatever is logged: the best state need not stand in a row."""
     phases = 'phases=[{kind="adam", steps=250, until=[], learning_rate=0.1}]'

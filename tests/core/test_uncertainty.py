@@ -1,4 +1,4 @@
-"""Standard errors of unknown coefficients: those of a least-squares fit, and those that repeated noise shows."""
+"""Standard errors of unknown coefficients: those of a least-squares fit; none where the data cannot tell."""
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,76 @@ def test_estimate_and_standard_error_are_those_of_a_least_squares_fit(problem):
     assert float(experiment.objective.unknowns(theta)["k"]) == pytest.approx(estimate, abs=0.1 * error)
     assert found.standard_errors[0] == pytest.approx(error, rel=0.05)
     assert found.noise == pytest.approx(NOISE, rel=0.3)
-    assert experiment.standard_errors(theta) == {"k": found.standard_errors[0]}
+    assert experiment.unknowns(theta)["k"]["standard_error"] == found.standard_errors[0]
+
+
+class Pair(Decay):
+    """Only the sum of the two is determined, and a third has no influence."""
+
+    other: sciml.Unknown = sciml.Unknown(0.5, positive=True)
+    idle: sciml.Unknown = sciml.Unknown(1.0)
+
+    def equation(self, u, u_t):
+        return u_t + (self.k + self.other) * u + 0.0 * self.idle
+
+
+def test_what_the_data_cannot_tell_has_no_standard_error():
+    experiment, theta = trained(Pair())
+    found = uncertainty(experiment.objective, theta)
+    assert found.standard_errors == (None, None, None)
+    assert set(found.reasons) == {"not determined by these data"}
+    assert experiment.unknowns(theta)["idle"]["reason"] == "not determined by these data"
+
+
+class Offset(Decay):
+    """Two coefficients that the data tell apart: `u_t = -k u + c`, beside the same fit by Gauss-Newton."""
+
+    c: sciml.Unknown = sciml.Unknown(0.3)
+
+    def equation(self, u, u_t):
+        return u_t + self.k * u - self.c
+
+
+def test_two_coefficients_and_their_correlation():
+    problem = Offset()
+    experiment, theta = trained(problem)
+    t, u = problem.measured()
+
+    def model(p):
+        k, c = p
+        return c / k + (1 - c / k) * jnp.exp(-k * t)
+
+    p = jnp.array([2.0, 0.0])
+    for _ in range(20):
+        slope = jax.jacobian(model)(p)
+        p = p - jnp.linalg.lstsq(slope, model(p) - u)[0]
+    residual, slope = model(p) - u, jax.jacobian(model)(p)
+    covariance = residual @ residual / (COUNT - 2) * jnp.linalg.inv(slope.T @ slope)
+    errors = jnp.sqrt(jnp.diag(covariance))
+    found = uncertainty(experiment.objective, theta)
+    np.testing.assert_allclose(found.standard_errors, errors, rtol=0.1)
+    assert found.correlation[0, 1] == pytest.approx(float(covariance[0, 1] / errors[0] / errors[1]), abs=0.02)
+
+
+class Single(Decay):
+    """One measured value: an estimate without any measure of its noise."""
+
+    def measured(self):
+        t, u = super().measured()
+        return t[:1], u[:1]
+
+
+def test_too_few_data_have_no_standard_error():
+    experiment, theta = trained(Single())
+    assert uncertainty(experiment.objective, theta).reasons == ("too few data to estimate their noise",)
+
+
+def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
+    experiment = sciml.prepare(Decay())
+    monkeypatch.setattr("sciml.uncertainty.memory_bytes", lambda: 1000)
+    found = uncertainty(experiment.objective, experiment.start)
+    assert found.standard_errors == (None,)
+    assert "does not fit into memory" in found.reasons[0]
 
 
 def test_there_is_none_without_data_or_without_unknowns():
@@ -83,7 +152,7 @@ def test_there_is_none_without_data_or_without_unknowns():
     for problem in (Forward(), Without()):
         experiment = sciml.prepare(problem)
         assert uncertainty(experiment.objective, experiment.start) is None
-        assert experiment.standard_errors(experiment.start) == {}
+        assert all(found["standard_error"] is None for found in experiment.unknowns(experiment.start).values())
 
 
 def test_rows_are_the_loss_and_its_gradient():

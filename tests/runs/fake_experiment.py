@@ -87,8 +87,8 @@ class FakeExperiment:
         reference = {"kind": "exact", "estimated_error": 1e-16, "seconds": 0.0}
         return Error(size, size, {"t": 0.0, "x": 0.0}, {"u": size}, reference, at_floor=False)
 
-    def standard_errors(self, trainable: np.ndarray) -> dict[str, float]:
-        return {"D": 0.25}
+    def unknowns(self, trainable: np.ndarray) -> dict[str, Any]:
+        return {"D": {"value": float(trainable[0]), "standard_error": 0.25, "reason": None}}
 
     def baselines(self) -> dict[str, Any]:
         return {}

@@ -41,6 +41,7 @@ def test_the_installed_copy_is_found_where_there_is_no_checkout(tmp_path, monkey
     (package / "_shipped" / "configs" / "hot.toml").write_text('# A hot rod.\nproblem = "heat"\n')
     (package.parent / "problems").mkdir()
     monkeypatch.setattr(catalog, "PACKAGE", package)
+    monkeypatch.chdir(tmp_path)
     assert [entry.name for entry in catalog.list_problems()] == ["heat"]
     assert [(entry.name, entry.summary) for entry in catalog.list_configs()] == [("hot", "A hot rod.")]
 

@@ -134,7 +134,7 @@ def test_all_mistakes_are_listed_at_once():
         "parameters.d: the problem fisher_kpp has no such coefficient; known: D, r",
         "unknown key 'network.widht'; did you mean 'width'?",
         "network.depth = 0 must be at least 1; write for example network.depth = 3",
-        "does not exist; did you mean 'gelu'?",
+        'network.activation = "relu" does not exist; known: tanh, sin, swish, gelu',
         'phases.0.steps = "many" is not a whole number; write for example phases.0.steps = 1000',
         'phases.1.kind = "sgd" does not exist; known: adam, lbfgs, broyden',
         'phases.2 does not say its kind; write for example phases.2 = {kind = "adam"}',

@@ -422,8 +422,8 @@ def test_a_problem_that_has_changed_is_refused(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("config.toml", None, "is not a run directory: it has no config.toml; `sciml run`"),
-        ("config.toml", "problem = ", "cannot be used: .*config.toml.*`sciml run` again"),
-        ("config.toml", "problem = 'fisher_kpp'\ntypo = 1", "typo.*`sciml run` again"),
+        ("config.toml", "problem = ", "cannot be used: .*config.toml.*begin another run with `sciml run`"),
+        ("config.toml", "problem = 'fisher_kpp'\ntypo = 1", "typo.*begin another run with `sciml run`"),
         ("result.json", "{", r"result.json cannot be read.*`rm .*result.json` and `sciml resume"),
         ("result.json", "{}", r"result.json has no outcome; delete it, and `sciml resume"),
         ("environment.json", "\0\0", "environment.json cannot be read"),

@@ -37,3 +37,15 @@ def test_every_mistake_is_returned():
     assert "--set network.width=30" in found[0]
     assert "list the phases first" in found[1]
     assert "'list' lists 1, counted from 0" in found[2]
+
+
+def test_what_begins_as_toml_must_be_toml():
+    for text in ('phases=[{kind="adam"', "points={interior=64", 'device="cpu'):
+        (mistake,) = apply_overrides({}, [text])
+        assert "is not TOML; close every bracket" in mistake
+    assert not apply_overrides({}, ["a='b'", 'c="d"', "e=[1, 2]", "f={}", "g=plain"])
+
+
+def test_an_entry_of_a_list_that_is_not_there():
+    (mistake,) = apply_overrides({}, ["phases.0.kind=adm"])
+    assert "there is no list 'phases' in the config; list the phases first" in mistake

@@ -12,7 +12,7 @@ import pytest
 import sciml
 from sciml.reference.grid import Reference, exact_reference
 from sciml.runs import report
-from sciml.runs.html import duration, number, prose, tag
+from sciml.runs.html import duration, number, plain, prose, tag
 from sciml.solution import Solution
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)> & \"quoted\""
@@ -217,7 +217,10 @@ def test_mathematics_of_docstrings_is_set():
     assert prose("a < b") == "a &lt; b"
     assert prose(r"$u_{xx} = \nu^2$") == '<span class="math">u<sub>xx</sub> = ν<sup>2</sup></span>'
     assert "10<sup>−4</sup>" in prose("$10^{-4}$")
-    assert "(a) / (b)" in prose(r"$\frac{a}{b}$")
+    assert "a/b" in prose(r"$\frac{a}{b}$")
+    assert "(a + 1)/b" in prose(r"$\tfrac{a + 1}{b}$")
+    assert "√6" in prose(r"$\sqrt 6$")
+    assert plain(r"is $u_{xx} = \tfrac12 e^{-t}$.") == "is u_xx = 1/2 e^(−t)."
     assert "∂" in prose(r"$\partial$")
     assert prose("costs 5 $ each") == "costs 5 $ each"
 

@@ -32,7 +32,7 @@ def test_a_finished_run(tmp_path):
         "7.10e-09 relative L2, at most 3.00e-08 at t=0.3, x=0.125 (reference: exact, itself good to 1.0e-16, 0.1 s)",
         "adam 812 steps (ended by noise), broyden 5,000 steps (ended by budget)",
         "at step 812 by noise (noise-to-signal ratio 8.10e-02, threshold 1.00e-01)",
-        "D = 0.012345 ± 2e-05",
+        "D = 0.012345 ± 0.000020",
         str(tmp_path / "report.html"),
     ):
         assert expected in text
