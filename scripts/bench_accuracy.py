@@ -1,0 +1,162 @@
+"""Error against wall time: sciml and DeepXDE on the same problems, the same machine, in turns, under equal wall limits.
+
+    python scripts/bench_accuracy.py [--limits 120 300] [--seeds 0 1 2] [--problems burgers ...] [--out runs/bench_accuracy]
+
+Every run is a process of its own that starts from nothing: imports and compilation (from an empty cache) are part of its time. Rows go to
+OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a Markdown table and writes OUT/error_against_time.png.
+DeepXDE is installed into an environment of its own (see scripts/bench_step.py); its recipes stand in scripts/peers/deepxde_pde.py. Both
+sides are judged on the same grid against the same reference. A machine that does something else meanwhile gives no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_step import cache_folder, environment
+
+PROBLEMS = ("fisher_kpp", "burgers", "allen_cahn", "diffusion_reaction")
+PEERS = Path(__file__).parent / "peers"
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Runs what is missing, then draws and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=PROBLEMS)
+    parser.add_argument("--limits", type=float, nargs="+", default=[120.0, 300.0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("runs/bench_accuracy"))
+    parser.add_argument("--environment", type=Path, default=cache_folder() / "bench-deepxde", help="where DeepXDE is or goes")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    tools = {"sciml": Path(sys.executable), "deepxde": environment(arguments.environment)}
+    journal = arguments.out / "rows.jsonl"
+    rows: list[Row] = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    for seed in arguments.seeds:
+        for limit in arguments.limits:
+            for problem in arguments.problems:
+                for tool, python in tools.items():
+                    key = {"tool": tool, "problem": problem, "limit": limit, "seed": seed}
+                    if any(key.items() <= row.items() for row in rows):
+                        continue
+                    measure = of_sciml if tool == "sciml" else of_deepxde
+                    rows.append(key | {"load": round(os.getloadavg()[0], 1)} | measure(python, problem, limit, seed, arguments.out))
+                    with journal.open("a") as file:
+                        file.write(json.dumps(rows[-1]) + "\n")
+                    print(summary(rows[-1]), file=sys.stderr, flush=True)
+    draw(rows, arguments.problems, arguments.out / "error_against_time.png")
+    print(table(rows, arguments.problems, arguments.limits))
+
+
+def of_sciml(python: Path, problem: str, limit: float, seed: int, out: Path) -> Row:
+    """`sciml run` as a user types it, stopped at the limit; the error is that of the state that it returns."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = ["--seed", str(seed), "--out", folder, "--set", f"execution.wall_limit={limit}", "--quiet", "--json"]
+        began = time.perf_counter()
+        done = subprocess.run(
+            [python, "-m", "sciml", "run", problem, *settings], env=os.environ | {"XDG_CACHE_HOME": folder}, capture_output=True, text=True
+        )
+        wall = time.perf_counter() - began
+        if done.returncode not in (0, 1) or not done.stdout:
+            raise SystemExit(f"sciml run {problem} failed:\n{done.stderr}")
+        result = json.loads(done.stdout)
+        steps = [json.loads(line) for line in (Path(result["directory"]) / "metrics.jsonl").read_text().splitlines()]
+    before = wall - result["seconds"]["total"]
+    curve = [(round(before + step["seconds"], 2), step["error"]) for step in steps if step["error"] is not None]
+    trained = min(wall, curve[-1][0])
+    return {"seconds": round(trained, 1), "rel_l2": result["error"]["rel_l2"], "ended": result["ended_by"], "curve": thinned(curve)}
+
+
+def of_deepxde(python: Path, problem: str, limit: float, seed: int, out: Path) -> Row:
+    """The peer's script in the peer's environment, on the grid of our reference."""
+    grid = out / f"{problem}.npz"
+    if not grid.exists():
+        store_reference(problem, grid)
+    command = [python, PEERS / "deepxde_pde.py", problem, grid, str(limit), str(seed)]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"DeepXDE on {problem} failed:\n{done.stderr}")
+    steps = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    curve = [(step["seconds"], step["rel_l2"]) for step in steps]
+    return {"seconds": round(curve[-1][0], 1), "rel_l2": curve[-1][1], "ended": "time", "curve": thinned(curve)}
+
+
+def store_reference(problem: str, path: Path) -> None:
+    """The reference as points `(n, 2)`, space first, and values."""
+    from sciml.runs.catalog import load_problem
+    from sciml.solve import problem_reference
+
+    reference = problem_reference(load_problem(problem))
+    assert reference is not None
+    times, positions = np.meshgrid(reference.coordinates["t"], reference.coordinates["x"], indexing="ij")
+    np.savez(path, points=np.stack([positions.ravel(), times.ravel()], axis=1), u=np.asarray(reference.fields["u"]).ravel())
+
+
+def thinned(curve: list[tuple[float, float]], count: int = 200) -> list[tuple[float, float]]:
+    """At most `count` points, the last among them."""
+    step = max(1, len(curve) // count)
+    return [*curve[:-1:step], curve[-1]]
+
+
+def summary(row: Row) -> str:
+    """One row as a line."""
+    return f"{row['problem']} {row['tool']} limit {row['limit']:g} s seed {row['seed']}: {row['rel_l2']:.1e} after {row['seconds']} s"
+
+
+def table(rows: list[Row], problems: list[str], limits: list[float]) -> str:
+    """Worst seed of each side, and how many times smaller ours is."""
+    lines = [
+        "| problem | wall limit | sciml | after | DeepXDE | after | times below DeepXDE | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for problem in problems:
+        for limit in limits:
+            worst = {}
+            for tool in ("sciml", "deepxde"):
+                found = [row for row in rows if (row["tool"], row["problem"], row["limit"]) == (tool, problem, limit)]
+                if found:
+                    worst[tool] = max(found, key=lambda row: row["rel_l2"]) | {"seeds": len(found)}
+            if len(worst) < 2:
+                continue
+            ours, theirs = worst["sciml"], worst["deepxde"]
+            lines.append(
+                f"| `{problem}` | {limit:g} s | **{ours['rel_l2']:.1e}** | {ours['seconds']:.0f} s | {theirs['rel_l2']:.1e} "
+                f"| {theirs['seconds']:.0f} s | {theirs['rel_l2'] / ours['rel_l2']:,.0f} | {min(ours['seeds'], theirs['seeds'])} |"
+            )
+    return "\n".join(lines)
+
+
+def draw(rows: list[Row], problems: list[str], path: Path) -> None:
+    """One panel per problem, a line per run."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    colours, names = {"sciml": "#0072b2", "deepxde": "#d55e00"}, {"sciml": "sciml", "deepxde": "DeepXDE"}
+    figure, axes = plt.subplots(1, len(problems), figsize=(3.6 * len(problems), 3.6), sharey=True, squeeze=False, layout="constrained")
+    for axis, problem in zip(axes[0], problems, strict=True):
+        for row in rows:
+            if row["problem"] == problem:
+                axis.loglog(*zip(*row["curve"], strict=True), color=colours[row["tool"]], alpha=0.6, lw=1.2)
+        axis.set_title(problem)
+        axis.set_xlabel("wall time, s (imports and compilation included)")
+        axis.grid(alpha=0.3)
+    for tool, colour in colours.items():
+        axes[0, 0].plot([], [], color=colour, label=names[tool])
+    axes[0, 0].legend()
+    axes[0, 0].set_ylabel("relative L2 error")
+    figure.savefig(path, dpi=160)
+
+
+if __name__ == "__main__":
+    main()
