@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sciml.domain import TIME
 from sciml.errors import ProblemError
 from sciml.reference.grid import Reference, relative_l2
-from sciml.reference.method_of_lines import DEFAULT_POINTS, method_of_lines
+from sciml.reference.method_of_lines import DEFAULT_POINTS as method_of_lines_points
+from sciml.reference.method_of_lines import FEWEST_POINTS, method_of_lines
+from sciml.reference.steady import DEFAULT_POINTS as steady_points
+from sciml.reference.steady import steady_collocation
 
 if TYPE_CHECKING:
     from sciml.problem import Problem
@@ -14,25 +18,35 @@ if TYPE_CHECKING:
 GOOD = 1e-8
 """Estimated error at which a classical solver counts as having solved a problem."""
 
-DOUBLINGS = {0: 0, 1: 2, 2: 1}
+DOUBLINGS = {1: 2, 2: 1}
 """How often the nodes may be doubled, by the number of space dimensions: the costs grow with their powers."""
 
 
 def baselines(problem: Problem, reference: Reference | None) -> dict[str, dict[str, Any]]:
-    """Error against `reference` and seconds of the method of lines; where it cannot solve the problem, `reason` says why.
+    """Error against `reference` and seconds of collocation, with the method of lines in time; `reason` says why where it fails.
 
     A reference that is itself a classical solver's needs no second one. The number of nodes is doubled until the solver's own
     estimate of its error is below `GOOD`, at most `DOUBLINGS` times; the seconds are those of the last solve.
     """
     if reference is None or reference.kind != "exact":
         return {}
-    points = DEFAULT_POINTS.get(problem.domain.dimension - 1)
+    name, solve, points = _solver(problem)
     try:
-        solved = method_of_lines(problem, points, grid=reference.coordinates)
-        for doubling in range(1, DOUBLINGS[problem.domain.dimension - 1] + 1):
-            if solved.estimated_error <= GOOD or points is None:
-                break
-            solved = method_of_lines(problem, points * 2**doubling, grid=reference.coordinates)
+        solved = solve(problem, points, grid=reference.coordinates)
+        for doubling in range(1, DOUBLINGS.get(len(_space(problem)), 0) + 1):
+            if solved.estimated_error > GOOD:
+                solved = solve(problem, points * 2**doubling, grid=reference.coordinates)
     except ProblemError as error:
-        return {"method_of_lines": {"rel_l2": None, "seconds": None, "reason": str(error)}}
-    return {"method_of_lines": {"rel_l2": relative_l2(reference.fields, solved.fields), "seconds": solved.seconds, "reason": None}}
+        return {name: {"rel_l2": None, "seconds": None, "reason": str(error)}}
+    return {name: {"rel_l2": relative_l2(reference.fields, solved.fields), "seconds": solved.seconds, "reason": None}}
+
+
+def _solver(problem: Problem) -> tuple[str, Any, int]:
+    """The solver that suits, its name and the nodes to begin with."""
+    if problem.domain.has_time:
+        return "method_of_lines", method_of_lines, method_of_lines_points.get(len(_space(problem)), FEWEST_POINTS)
+    return "collocation", steady_collocation, steady_points.get(len(_space(problem)), FEWEST_POINTS)
+
+
+def _space(problem: Problem) -> list[str]:
+    return [name for name in problem.domain.coordinates if name != TIME]

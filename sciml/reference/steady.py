@@ -1,0 +1,106 @@
+"""The classical solver of problems without time: collocation in space and Newton's method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sciml.conditions import Condition, Initial
+from sciml.domain import TIME, Box
+from sciml.errors import ProblemError
+from sciml.problem import Argument, Derivative, Problem
+from sciml.reference.grid import Reference, relative_l2, uniform_grid
+from sciml.reference.method_of_lines import FEWEST_POINTS
+from sciml.reference.semidiscrete import Semidiscrete
+
+DEFAULT_POINTS = {1: 64, 2: 24}
+NEWTON_STEPS = 50
+NEWTON_TOLERANCE = 1e-11
+"""Relative size of the last step."""
+
+
+def steady_collocation(problem: Problem, points: int | None = None, grid: Mapping[str, np.ndarray] | None = None) -> Reference:
+    """Solve a problem without time in one or two coordinates by collocation at `points` nodes per coordinate.
+
+    Chebyshev nodes, Fourier where a coordinate is periodic (Trefethen 2000, Spectral Methods in MATLAB, chapters 7 and 9); Newton's
+    method from zero with the exact Jacobian. The result is interpolated to the coordinates `grid`, or to the grid of
+    `exact_reference`. The estimated error is the difference to a solve with three quarters of the points; `seconds` is the fine solve
+    alone, without compilation.
+
+    Raises `ProblemError`, naming every reason, for a problem that it cannot solve, and where Newton's method does not converge.
+    """
+    if points is None:
+        points = DEFAULT_POINTS.get(problem.domain.dimension, FEWEST_POINTS)
+    if points < FEWEST_POINTS:
+        raise ProblemError(f"steady_collocation needs points >= {FEWEST_POINTS}, not {points}")
+    grid = uniform_grid(problem.domain.intervals) if grid is None else dict(grid)
+    with jax.enable_x64(True):
+        fine, seconds = _solve(problem, points, grid)
+        coarse, _ = _solve(problem, max(FEWEST_POINTS, 3 * points // 4), grid)
+    return Reference("collocation", grid, fine, relative_l2(fine, coarse) + float(np.finfo(np.float64).eps), seconds)
+
+
+def _solve(problem: Problem, points: int, grid: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
+    equations = Semidiscrete(relaxation(problem), points)
+    equations.check()
+    rate = jax.jit(lambda y: equations.rate(0.0, y))
+    jacobian = jax.jit(jax.jacfwd(lambda y: equations.rate(0.0, y)))
+    state = equations.initial_state()
+    jax.block_until_ready((rate(state), jacobian(state)))
+    start = time.perf_counter()
+    step = np.full_like(state, np.inf)
+    for _ in range(NEWTON_STEPS):
+        step = np.linalg.solve(np.asarray(jacobian(state)), np.asarray(rate(state)))
+        state = state - step
+        if not np.isfinite(step).all() or np.linalg.norm(step) <= NEWTON_TOLERANCE * np.linalg.norm(state):
+            break
+    if not np.linalg.norm(step) <= NEWTON_TOLERANCE * np.linalg.norm(state):
+        raise ProblemError(f"steady_collocation for {problem.name}: Newton's method has not converged in {NEWTON_STEPS} steps from zero")
+    seconds = time.perf_counter() - start
+    fields = equations.on_grid(state[None], {TIME: np.zeros(1), **grid})
+    return {name: values[0] for name, values in fields.items()}, seconds
+
+
+def relaxation(problem: Problem) -> Problem:
+    """The problem whose fields change in time as fast as the equation is violated: `u_t + residual = 0`, from zero.
+
+    Where it rests, the equation holds. Raises `ProblemError` for a problem that has time already.
+    """
+    if problem.domain.has_time:
+        raise ProblemError(f"steady_collocation for {problem.name}: {problem.domain} has time; use method_of_lines")
+
+    class Relaxation(Problem):
+        domain = Box(**{TIME: (0.0, 1.0)}, **problem.domain.intervals)
+        fields = problem.field_names
+
+        @cached_property
+        def arguments(self) -> tuple[Argument, ...]:
+            own = tuple(each if isinstance(each, str) else _later(each) for each in problem.arguments)
+            return (*own, *(Derivative(name, (0,)) for name in problem.field_names))
+
+        def equation(self, *given: Any) -> tuple[Any, ...]:
+            found = problem.equation(*given[: len(problem.arguments)])  # type: ignore[attr-defined]
+            parts = tuple(found.values()) if isinstance(found, dict) else found if isinstance(found, tuple | list) else (found,)
+            return tuple(rate + jnp.asarray(part) for rate, part in zip(given[len(problem.arguments) :], parts, strict=True))
+
+        def conditions(self) -> Sequence[Condition]:
+            return [*problem.conditions(), *(Initial(0.0, of=name) for name in problem.field_names)]
+
+    if problem.unknowns:
+        raise ProblemError(f"steady_collocation for {problem.name}: coefficients are unknown ({', '.join(problem.unknowns)})")
+    if len(problem.residual_names) != len(problem.field_names):
+        raise ProblemError(
+            f"steady_collocation for {problem.name}: {len(problem.residual_names)} equation(s) for {len(problem.field_names)} field(s)"
+        )
+    return Relaxation()
+
+
+def _later(each: Derivative) -> Derivative:
+    """The same derivative where time has become the first coordinate."""
+    return Derivative(each.field, tuple(axis + 1 for axis in each.index))
