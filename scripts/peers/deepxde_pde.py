@@ -2,10 +2,10 @@
 
     python scripts/peers/deepxde_pde.py PROBLEM REFERENCE.npz SECONDS SEED
 
-Runs in DeepXDE's own environment. Prints one JSON line with seconds since the start and the relative L2 error on the reference's grid
-after every hundred Adam steps, every L-BFGS call, and at the end. Networks, points and transforms are those of DeepXDE's examples
-(Burgers.py, diffusion_reaction.py, Allen_Cahn.py; Fisher-KPP takes those of Burgers); Allen-Cahn has the periodic features and the
-interval of this benchmark. The first third of the time belongs to Adam.
+Runs in DeepXDE's own environment. Prints JSON lines with seconds since the start and the relative L2 error on the reference's grid.
+L-BFGS looks at the clock every thousand iterations, and so ends later than the limit, which is in its favour. Networks, points and
+transforms are those of DeepXDE's examples (Burgers.py, diffusion_reaction.py, Allen_Cahn.py; Fisher-KPP takes those of Burgers);
+Allen-Cahn has the periodic features and the interval of this benchmark. The first third of the time belongs to Adam.
 """
 
 from __future__ import annotations
@@ -37,36 +37,32 @@ def main() -> None:
     clock = Clock(points, values, ADAM_SHARE * seconds)
     model.compile("adam", lr=1e-3, verbose=0)
     model.train(iterations=10**7, display_every=10**9, callbacks=[clock], verbose=0)
-    clock.until = seconds
-    dde.optimizers.config.set_LBFGS_options(maxcor=50, ftol=0, gtol=1e-8, maxiter=500, maxls=50)
-    while time.perf_counter() - START < seconds:
-        before = clock.report("lbfgs")
-        model.compile("L-BFGS", verbose=0)
-        model.train(display_every=10**9, verbose=0)
-        if clock.report("lbfgs") == before:
-            break
-    clock.report("end")
+    clock.until, clock.phase = seconds, "lbfgs"
+    dde.optimizers.config.set_LBFGS_options(maxcor=50, ftol=0, gtol=1e-8, maxiter=10**6, maxls=50)
+    model.compile("L-BFGS", verbose=0)
+    model.train(display_every=10**9, callbacks=[clock], verbose=0)
+    clock.report()
 
 
 class Clock(dde.callbacks.Callback):
-    """Reports the error every hundred steps and ends Adam when its time is over."""
+    """Reports the error every hundred Adam steps and whenever L-BFGS lets it (every thousand); ends both when their time is over."""
 
     def __init__(self, points: np.ndarray, values: np.ndarray, until: float) -> None:
         super().__init__()
         self.points, self.values, self.until = points, values, until
+        self.phase = "adam"
 
     def on_epoch_end(self) -> None:
-        if self.model.train_state.iteration % 100 == 0:
-            self.report("adam")
+        if self.phase == "lbfgs" or self.model.train_state.iteration % 100 == 0:
+            self.report()
         if time.perf_counter() - START > self.until:
             self.model.stop_training = True
 
-    def report(self, phase: str) -> float:
+    def report(self) -> None:
         found = self.model.predict(self.points)[:, 0]
         error = float(np.linalg.norm(found - self.values) / np.linalg.norm(self.values))
-        row = {"seconds": round(time.perf_counter() - START, 2), "rel_l2": error, "phase": phase}
+        row = {"seconds": round(time.perf_counter() - START, 2), "rel_l2": error, "phase": self.phase}
         print(json.dumps(row), flush=True)
-        return error
 
 
 def space_time(lower: float, upper: float) -> dde.geometry.GeometryXTime:
