@@ -135,8 +135,7 @@ class Problem:
     def residuals(self, values: Values, points: Array, unknowns: Mapping[str, Array]) -> tuple[Array, ...]:
         """The residual of each equation at `points` of shape `(n, dimension)`; `values` holds arrays of shape `(n,)`."""
         result = self._call_equation(values, points, unknowns)
-        parts = tuple(result.values()) if isinstance(result, dict) else tuple(result) if isinstance(result, (tuple, list)) else (result,)
-        return tuple(per_point(part, points.shape[0], f"equation of {self.name}", points.dtype) for part in parts)
+        return tuple(per_point(part, points.shape[0], f"equation of {self.name}", points.dtype) for part in residual_parts(result))
 
     def _call_equation(self, values: Values, points: Array, unknowns: Mapping[str, Array]) -> Any:
         started = {name: unknown.value(jnp.zeros((), points.dtype)) for name, unknown in self.unknowns.items()}
@@ -153,6 +152,13 @@ class Problem:
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
     """The positional parameters of a function or bound method."""
     return tuple(inspect.signature(function).parameters)
+
+
+def residual_parts(result: Any) -> tuple[Any, ...]:
+    """What an equation returns, one residual, several or a dictionary of them, as a tuple."""
+    if isinstance(result, dict):
+        return tuple(result.values())
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
 
 def per_point(value: Any, count: int, what: str, dtype: Any) -> Array:
@@ -193,4 +199,4 @@ def _split(suffix: str, coordinates: Sequence[str]) -> MultiIndex | None:
     return None
 
 
-__all__ = ["TIME", "Derivative", "Problem", "call_by_name", "parameter_names", "per_point"]
+__all__ = ["TIME", "Derivative", "Problem", "call_by_name", "parameter_names", "per_point", "residual_parts"]

@@ -96,10 +96,11 @@ def _spread(objective: Objective, theta: Array, points: tuple[Array, ...], posit
     ridge = RIDGE * jnp.finfo(theta.dtype).eps * jnp.sum(rows.jacobian**2)
     stacked = jnp.concatenate([rows.jacobian, jnp.sqrt(ridge) * jnp.eye(theta.size, dtype=theta.dtype)])
     orthogonal, triangular = jnp.linalg.qr(stacked)
-    of_data = jnp.where(rows.measured[:, None], orthogonal[: rows.residuals.size], 0.0)
+    measured = rows.measured & (rows.scale > 0)
+    of_data = jnp.where(measured[:, None], orthogonal[: rows.residuals.size], 0.0)
     units = jnp.eye(theta.size, dtype=theta.dtype)[:, positions]
     solved = jax.scipy.linalg.solve_triangular(triangular, units, trans=1)
     response = rows.scale[:, None] * (of_data @ solved)
-    values = jnp.where(rows.measured, rows.residuals / rows.scale, 0.0)
-    left = jnp.sum(rows.measured, dtype=theta.dtype) - jnp.sum(of_data**2)
+    values = jnp.where(measured, rows.residuals / rows.scale, 0.0)
+    left = jnp.sum(measured, dtype=theta.dtype) - jnp.sum(of_data**2)
     return response.T @ response, ridge * jnp.sum(solved**2, axis=0), jnp.sum(values**2), left

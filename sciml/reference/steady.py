@@ -14,7 +14,7 @@ import numpy as np
 from sciml.conditions import Condition, Initial
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
-from sciml.problem import Argument, Derivative, Problem
+from sciml.problem import Argument, Derivative, Problem, residual_parts
 from sciml.reference.grid import Reference, relative_l2, uniform_grid
 from sciml.reference.method_of_lines import FEWEST_POINTS
 from sciml.reference.semidiscrete import Semidiscrete
@@ -86,8 +86,8 @@ def relaxation(problem: Problem) -> Problem:
 
         def equation(self, *given: Any) -> tuple[Any, ...]:
             found = problem.equation(*given[: len(problem.arguments)])  # type: ignore[attr-defined]
-            parts = tuple(found.values()) if isinstance(found, dict) else found if isinstance(found, tuple | list) else (found,)
-            return tuple(rate + jnp.asarray(part) for rate, part in zip(given[len(problem.arguments) :], parts, strict=True))
+            rates = given[len(problem.arguments) :]
+            return tuple(rate + jnp.asarray(part) for rate, part in zip(rates, residual_parts(found), strict=True))
 
         def conditions(self) -> Sequence[Condition]:
             return [*problem.conditions(), *(Initial(0.0, of=name) for name in problem.field_names)]

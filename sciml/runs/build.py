@@ -46,12 +46,17 @@ def configure(config: Config) -> None:
 
 
 def build(config: Config, problem: Problem, *, begun: bool = False) -> Experiment:
-    """The experiment that a config describes. Raises `ProblemError` for all that can be found before training.
+    """The experiment that a config describes. Raises `ConfigError` for all that can be found before training.
 
     One that has `begun` goes on from its own parameters: the run that it was warm-started from may be gone.
     """
-    from sciml.solve import prepare
+    from sciml.solve import has_reference, prepare
 
+    if config.stop.target_error is not None and not has_reference(problem):
+        raise ConfigError(
+            f"stop.target_error = {config.stop.target_error:g} cannot be reached: '{config.problem}' has no `exact` and no `reference` "
+            "to measure an error by; add one to the problem, or leave target_error out"
+        )
     return prepare(
         problem,
         network=config.network,

@@ -77,7 +77,6 @@ def resume(directory: str | Path, *, listener: Listener | None = None, more: Seq
 def _train(directory: Path, config: Config, problem: Problem, problems: Path | None, started: float, listener: Listener) -> Result:
     compile_time = CompileTime()
     with compile_time.measured(), watched() as interrupt:
-        _require_reference(config, problem)
         experiment = build.build(config, problem, begun=Store(directory).has_begun())
         config = config.model_copy(update={"phases": experiment.phases})
         (directory / RESULT).unlink(missing_ok=True)  # before the config says more than the result holds
@@ -88,16 +87,6 @@ def _train(directory: Path, config: Config, problem: Problem, problems: Path | N
             session.restore()
             session.train()
             return session.finish()
-
-
-def _require_reference(config: Config, problem: Problem) -> None:
-    from sciml.solve import has_reference
-
-    if config.stop.target_error is not None and not has_reference(problem):
-        raise ConfigError(
-            f"stop.target_error = {config.stop.target_error:g} cannot be reached: '{config.problem}' has no `exact` and no `reference` "
-            "to measure an error by; add one to the problem, or leave target_error out"
-        )
 
 
 def _prepare_machine(config: Config, listener: Listener) -> None:

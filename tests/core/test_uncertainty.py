@@ -133,6 +133,16 @@ def test_too_few_data_have_no_standard_error():
     assert uncertainty(experiment.objective, theta).reasons == ("too few data to estimate their noise",)
 
 
+def test_data_without_weight_do_not_count():
+    class Weightless(Decay):
+        def conditions(self):
+            initial, data = super().conditions()
+            return [initial, sciml.Data(data.coordinates, data.values, weight=0.0)]
+
+    experiment = sciml.prepare(Weightless())
+    assert uncertainty(experiment.objective, experiment.start).standard_errors == (None,)
+
+
 def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
     experiment = sciml.prepare(Decay())
     monkeypatch.setattr("sciml.uncertainty.memory_bytes", lambda: 1000)
