@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,12 +17,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from sciml.conditions import Known, Term, equation_term
-from sciml.derivatives import MultiIndex, closure
+from sciml.derivatives import Jet, MultiIndex, add, closure
 from sciml.errors import ProblemError
 from sciml.nets.model import Frame, Model, trainable_mask
 from sciml.problem import Problem
 from sciml.sampling import draw_by_residual, shifted, sobol_integers
 from sciml.settings import Points
+from sciml.slabs import March, Slabs
 
 MICRO_BATCHES = 8
 """Independent blocks of a stochastic batch; their spread is the gradient's noise (docs/decisions/002-micro-batches.md)."""
@@ -73,6 +75,7 @@ class Objective:
         dtype: Any,
         block: int | None = None,
         devices: Sequence[Any] | None = None,
+        slabs: Slabs | None = None,
     ) -> None:
         self.problem, self.points, self.dtype = problem, points, dtype
         self.terms = (equation_term(problem), *soft_terms)
@@ -87,6 +90,8 @@ class Objective:
         start = jax.tree.map(lambda array: jnp.asarray(array, dtype), start)
         self.start, self.unravel = ravel_pytree(start)
         self.indices = tuple(closure(tuple(need.index for need in term.needs)) for term in self.terms)
+        self.slabs = slabs
+        self.march = None if slabs is None else March(jnp.asarray(0), jnp.zeros((slabs.count, self.start.size), dtype))
         self._mesh = Mesh(np.array(self.devices), ("points",)) if len(self.devices) > 1 else None
 
     @property
@@ -106,13 +111,27 @@ class Objective:
 
     def unknowns(self, theta: Array) -> dict[str, Array]:
         """Values of the unknown coefficients."""
-        raw = self.unravel(theta)["unknowns"]
+        raw = self.unravel(theta)["unknowns"] if self.problem.unknowns else {}
         return {name: unknown.value(raw[name]) for name, unknown in self.problem.unknowns.items()}
 
     def evaluate_fields(self, theta: Array, points: Array) -> Array:
-        """The fields `(n, fields)` at `points` `(n, d)`."""
-        frame = self.model.frame(points, ((),))
-        return self.model.jet(self.network(theta), frame, ((),))[()].T
+        """The fields `(n, fields)` at `points` `(n, d)`; `theta` has one row per slab, or belongs to the one that is trained."""
+        if self.slabs is None or theta.ndim == 1:
+            return self.model.jet(self.network(theta), self._frame_at(points, ((),)), ((),))[()].T
+        slabs, lift = self.slabs, jax.vmap(self.model.ansatz.lift)(points)
+
+        def add_slab(total: Array, row: tuple[Array, Array]) -> tuple[Array, None]:
+            number, theta = row
+            frame = self.model.frame(points, ((),), slabs.local(points, number))
+            return total + self.model.correction(self.network(theta), frame, ((),))[()].T, None
+
+        return jax.lax.scan(add_slab, lift, (jnp.arange(slabs.count), theta))[0]
+
+    def at(self, march: March | None) -> Objective:
+        """The same objective in another slab of time."""
+        moved = copy(self)
+        moved.march = march
+        return moved
 
     # -- points -------------------------------------------------------------------------------------------------------
 
@@ -156,6 +175,10 @@ class Objective:
         """Residuals `(components, n)` of one term over all its blocks."""
         each = jax.lax.map(lambda block: self.block_residuals(theta, number, block), blocks)
         return jnp.moveaxis(each, 1, 0).reshape(each.shape[1], -1)
+
+    def fresh(self, key: Array, counts: Mapping[str, int]) -> tuple[Block, ...]:
+        """Blocks of a fixed point set that is drawn uniformly."""
+        return self.prepare(self.draw(key, counts))
 
     def prepare(self, points: Sequence[Array]) -> tuple[Block, ...]:
         """Blocks of every term, with all that does not depend on the network computed once."""
@@ -223,7 +246,8 @@ class Objective:
     def _place(self, term: Term, cube: Array) -> Array:
         if term.data is not None:
             return jnp.asarray(term.data[0], self.dtype)
-        return term.place(cube)
+        points = term.place(cube)
+        return points if self.march is None or self.slabs is None else self.slabs.place(points, self.march.number)
 
     def _blocks(self, number: int, count: int) -> int:
         """Blocks of equal size: as few as the block size allows, a multiple of the devices where the term is sharded."""
@@ -233,8 +257,27 @@ class Objective:
 
     def _frame(self, number: int, points: Array, known: Known | None = None) -> Block:
         term = self.terms[number]
-        frame = self.model.frame(points.reshape(-1, points.shape[-1]), self.indices[number])
+        frame = self._frame_at(points.reshape(-1, points.shape[-1]), self.indices[number])
         return Block(points, frame, term.known(points) if known is None else known)
+
+    def _frame_at(self, points: Array, indices: tuple[MultiIndex, ...]) -> Frame:
+        if self.march is None or self.slabs is None:
+            return self.model.frame(points, indices)
+        frame = self.model.frame(points, indices, self.slabs.local(points, self.march.number))
+        return frame._replace(lift=add(frame.lift, self._frozen(self.slabs, self.march, points, indices)))
+
+    def _frozen(self, slabs: Slabs, march: March, points: Array, indices: tuple[MultiIndex, ...]) -> Jet:
+        """What the slabs that are done add to the lift: it does not depend on time any more."""
+        spatial = tuple(index for index in indices if slabs.axis not in index)
+        frame = self.model.frame(slabs.end(points), spatial)
+        zero = jnp.zeros((len(self.problem.field_names), points.shape[0]), self.dtype)
+
+        def add_slab(total: Jet, row: tuple[Array, Array]) -> tuple[Jet, None]:
+            number, theta = row
+            found = self.model.correction(self.network(theta), frame, spatial)
+            return {index: value + jnp.where(number < march.number, found.get(index, zero), 0.0) for index, value in total.items()}, None
+
+        return jax.lax.scan(add_slab, dict.fromkeys(spatial, zero), (jnp.arange(slabs.count), march.frozen))[0]
 
     def block_residuals(self, theta: Array, number: int, block: Block) -> Array:
         """Residuals `(components, n)` of a term on one block."""
@@ -244,7 +287,7 @@ class Objective:
     def term_residuals(self, theta: Array, term: Term, points: Array, known: Known) -> Array:
         """Residuals `(components, n)` of any term at `points` `(s, n, d)`, one of the objective's or not."""
         indices = closure(tuple(need.index for need in term.needs))
-        return self._form(theta, term, indices, Block(points, self.model.frame(points.reshape(-1, points.shape[-1]), indices), known))
+        return self._form(theta, term, indices, Block(points, self._frame_at(points.reshape(-1, points.shape[-1]), indices), known))
 
     def _form(self, theta: Array, term: Term, indices: tuple[MultiIndex, ...], block: Block) -> Array:
         jet = self.model.jet(self.network(theta), block.frame, indices)

@@ -23,6 +23,7 @@ from sciml.problem import Problem
 from sciml.reference import Reference, exact_reference
 from sciml.reference.baseline import baselines
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
+from sciml.slabs import Slabs, check_slabs
 from sciml.solution import Error, Solution, measure_error
 from sciml.train import Snapshot, train
 from sciml.uncertainty import uncertainty
@@ -99,27 +100,32 @@ def prepare(
     precision: Literal["float64", "float32"] = "float64",
     block: int | None = None,
     warm_start: Solution | Any = None,
+    time_slabs: int = 1,
 ) -> Experiment:
     """Builds and checks an Experiment.
 
     `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`; `warm_start` a
-    Solution of the same model or its vector of parameters.
+    Solution of the same model or its vector of parameters. `time_slabs` windows of time are trained one after the other.
     Raises `ProblemError` for all that can be found before training.
     """
     configure(precision)
     dtype = jnp.float64 if precision == "float64" else jnp.float32
     settings = network if isinstance(network, Network) else Network()
     checks.check_conditions(problem)
-    ansatz, hard, soft = build_ansatz(problem)
+    slabs = Slabs(problem.domain, time_slabs) if time_slabs > 1 and problem.domain.has_time else None
+    window = problem.domain if slabs is None else slabs.window
+    ansatz, hard, soft = build_ansatz(problem, window)
+    if time_slabs > 1:
+        check_slabs(problem, ansatz, soft)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
-    features = Features(problem.domain, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0])
+    features = Features(window, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0])
     module = (
         build_network(settings, features.size, len(problem.field_names), keys[1]) if isinstance(network or settings, Network) else network
     )
     _check_network(module, features.size, problem)
     model = Model(features, module, ansatz, settings.output_scale)
     soft_terms = checks.terms_of(problem, soft)
-    objective = Objective(problem, model, soft_terms, points or Points(), weights or {}, seed, dtype, block, jax.local_devices())
+    objective = Objective(problem, model, soft_terms, points or Points(), weights or {}, seed, dtype, block, jax.local_devices(), slabs)
     resolved = resolve_phases(phases, objective)
     checks.check_memory(resolved, objective.parameters, jnp.dtype(dtype).itemsize)
     checks.check_hard_conditions(problem, hard, objective)

@@ -22,6 +22,7 @@ from sciml.optim.lbfgs import LimitedMemory
 from sciml.optim.noise import NoiseState
 from sciml.optim.second_order import Ended, Metric
 from sciml.settings import LBFGS, Adam, Broyden, Noise, Phase
+from sciml.slabs import March
 
 CYCLES = 3
 """Times that a failed second phase may go back to a first-order one (docs/design.md, 3.4)."""
@@ -106,6 +107,10 @@ class Cursor:
     rollbacks: int = 0
     best_validation: float = math.inf
     best_worst: float = math.inf
+    slab: int = 0
+    """The slab of time that is trained."""
+    slab_validations: list[tuple[float, float]] = field(default_factory=list)
+    """Mean square and worst residual of the slabs that are done."""
     plateau_marks: list[float] = field(default_factory=list)
     """Best validation residual at the start of each plateau trigger's window."""
     records: list[PhaseRecord] = field(default_factory=list)
@@ -141,16 +146,17 @@ class Training:
         self.cursor = Cursor(_dump(phases), _dump(phases), list(range(len(phases))))
         self.theta = objective.start if start is None else start
         self.best = self.theta
+        self.march = objective.march
         self.state: Any = None
         self.points: tuple[Array, ...] | None = None
         self.batch: Any = None
         self.runners: dict[int, Any] = {}
-        self.draw = jax.jit(lambda key: objective.draw(key))
-        self.redraw = jax.jit(lambda key, theta, growth: objective.redraw(key, theta, self._counts(growth)), static_argnums=2)
-        self.prepare = jax.jit(objective.prepare)
-        self.validation_batch = jax.jit(lambda key: objective.prepare(objective.draw(key, self._validation_counts())))(
-            jax.random.fold_in(objective.key, 1 << 20)
+        self.redraw = jax.jit(
+            lambda key, theta, growth, march: objective.at(march).redraw(key, theta, self._counts(growth)), static_argnums=2
         )
+        self.prepare = jax.jit(lambda points, march: objective.at(march).prepare(points))
+        self.draw_validation = jax.jit(lambda key, march: objective.at(march).fresh(key, self._validation_counts()))
+        self.validation_batch = self._validation_batch()
         self._validate = jax.jit(objective.validate)
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
@@ -159,12 +165,14 @@ class Training:
         """One chunk, and what follows from it."""
         cursor = self.cursor
         events: list[str] = []
+        if cursor.position >= len(self.phases):
+            self._next_slab()
         runner = self._runner(cursor.position)
         if not cursor.running:
             self._begin(runner)
         elif runner.redraws(cursor.phase_step) and cursor.recovered_at != cursor.phase_step:
             self._redraw(runner)
-        position, settings = cursor.position, self.phases[cursor.position]
+        executed, settings = len(cursor.records), self.phases[cursor.position]
         limit = min(settings.steps, runner.next_stop(cursor.phase_step, self.every))
         reading, validation, ended = self._train_until(limit, runner, settings)
         if reading.rollbacks > cursor.rollbacks:
@@ -172,13 +180,13 @@ class Training:
             cursor.rollbacks = reading.rollbacks
         if ended != Ended.RUNNING or cursor.phase_step >= settings.steps:
             self._end(settings, reading, ended, events)
-        return self._snapshot(position, settings, reading, float(validation.mean_square), float(validation.worst), events)
+        return self._snapshot(executed, settings, reading, float(validation.mean_square), float(validation.worst), events)
 
     def _train_until(self, limit: int, runner: Any, settings: Phase) -> tuple[Reading, Validation, Ended]:
         """Steps up to `limit` or the end of the phase, judged every `BEST_EVERY` steps whatever the size of a chunk."""
-        cursor = self.cursor
+        cursor, where = self.cursor, self.batch if runner.fixed_points else self.march
         while True:
-            self.state = runner.advance(self.state, self.batch, min(limit, _next_multiple(cursor.phase_step, BEST_EVERY)))
+            self.state = runner.advance(self.state, where, min(limit, _next_multiple(cursor.phase_step, BEST_EVERY)))
             reading = runner.read(self.state)
             cursor.step += reading.step - cursor.phase_step
             cursor.phase_step = reading.step
@@ -188,7 +196,7 @@ class Training:
             ended = Ended(reading.ended)
             judged = cursor.phase_step % BEST_EVERY == 0
             over = ended != Ended.RUNNING or cursor.phase_step >= settings.steps
-            if (judged or over) and float(validation.mean_square) < cursor.best_validation:
+            if judged or over:
                 self._keep(validation)
             if judged and not over and self._is_flat(settings):
                 ended = Ended.PLATEAU
@@ -196,9 +204,10 @@ class Training:
                 return reading, validation, ended
 
     def _keep(self, validation: Validation) -> None:
-        """The current state is the best so far."""
-        self.cursor.best_validation, self.cursor.best_worst = float(validation.mean_square), float(validation.worst)
-        self.best = self.theta
+        """The current state is the best so far, if it is."""
+        mean_square, worst = float(validation.mean_square), float(validation.worst)
+        if mean_square < self.cursor.best_validation:
+            self.cursor.best_validation, self.cursor.best_worst, self.best = mean_square, worst, self.theta
 
     def _is_flat(self, settings: Phase) -> bool:
         """Whether a second phase's best validation residual has stopped falling (a first-order phase decides on the device)."""
@@ -210,23 +219,25 @@ class Training:
                 cursor.plateau_marks[number] = cursor.best_validation
         return flat
 
-    def _begin(self, runner: Any) -> None:
+    def _begin(self, runner: Any, metric: Any = None) -> None:
         cursor = self.cursor
         cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at = True, 0, 0, -1
         cursor.plateau_marks = [math.inf] * len(self.phases[cursor.position].until)
-        if cursor.step == 0 and math.isfinite(float((first := self._validate(self.theta, self.validation_batch)).mean_square)):
-            self._keep(first)  # a warm start may be the best state there is
+        if cursor.best_validation == math.inf:
+            self._keep(self._validate(self.theta, self.validation_batch))  # the start may be the best state there is
         if runner.fixed_points:
-            self.points = self.redraw(self._key(), self.theta, cursor.growth)
-            self.batch = self.prepare(self.points)
-        self.state = self.objective.replicate(runner.begin(self.theta, self.batch, cursor.step))
+            self._draw()
+        self.state = self.objective.replicate(runner.begin(self.theta, self.batch, cursor.step, metric))
         first = float(self.state.value) if runner.fixed_points else math.inf
         cursor.phase_start = (cursor.evaluations, first)
 
     def _redraw(self, runner: Any) -> None:
-        self.points = self.redraw(self._key(), self.theta, self.cursor.growth)
-        self.batch = self.prepare(self.points)
+        self._draw()
         self.state = runner.refresh(self.state, self.batch)
+
+    def _draw(self) -> None:
+        self.points = self.redraw(self._key(), self.theta, self.cursor.growth, self.march)
+        self.batch = self.prepare(self.points, self.march)
 
     def _key(self) -> Array:
         self.cursor.redraws += 1
@@ -248,14 +259,35 @@ class Training:
             cursor.switch = {"step": cursor.step, "nsr": reading.nsr, "threshold": threshold, "by": ended_by}
         if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
             self._go_back(settings, reading, events)
-        if ended != Ended.RUNNING or cursor.position + 1 < len(self.phases):
+        last = cursor.position + 1 == len(self.phases)
+        more = self.march is not None and cursor.slab + 1 < len(self.march.frozen)
+        if not last or (ended != Ended.RUNNING and not more):
             self.state, self.points, self.batch = None, None, None  # kept only where more steps may follow
         cursor.running = False
         cursor.position += 1
-        if ended == Ended.DIVERGED:
+        if ended == Ended.DIVERGED or (last and not math.isfinite(cursor.best_validation)):
             cursor.outcome = Outcome.DIVERGED
-        elif cursor.position >= len(self.phases):
-            cursor.outcome = Outcome.OK if math.isfinite(cursor.best_validation) else Outcome.DIVERGED
+        elif last and not more:
+            cursor.outcome = Outcome.OK
+
+    def _next_slab(self) -> None:
+        """The next slab of time starts from the best parameters of this one. A second phase goes on with its curvature, without the
+        first-order phases before it."""
+        cursor, march = self.cursor, self.march
+        assert march is not None
+        cursor.slab_validations.append((cursor.best_validation, cursor.best_worst))
+        cursor.slab += 1
+        self.march = self.objective.replicate(March(march.number + 1, march.frozen.at[march.number].set(self.best)))
+        self.theta, runner = self.best, self._runner(cursor.position - 1)
+        self.validation_batch = self._validation_batch()
+        cursor.best_validation = cursor.best_worst = math.inf
+        cursor.growth, cursor.cycles, cursor.plan, cursor.places = 1, 0, cursor.asked, list(range(len(cursor.asked)))
+        self.phases = list(_PHASES.validate_python(cursor.asked))
+        cursor.position = next((number for number, phase in enumerate(self.phases) if not isinstance(phase, Adam)), 0)
+        self._begin(self._runner(cursor.position), runner.metric_of(self.state))
+
+    def _validation_batch(self) -> Any:
+        return self.draw_validation(jax.random.fold_in(self.objective.key, 1 << 20), self.march)
 
     def _recover(self, settings: Phase, reading: Reading, ended: Ended, events: list[str]) -> bool:
         """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature."""
@@ -311,16 +343,25 @@ class Training:
             phases=tuple(cursor.records),
             switch=cursor.switch,
             outcome=None if cursor.outcome is None else Outcome(cursor.outcome),
-            trainable=self.theta,
-            best=self.best,
-            best_validation=Validation(cursor.best_validation, cursor.best_worst),
-            budget=sum(phase.steps for phase in self.phases),
+            trainable=self._solution(self.theta),
+            best=self._solution(self.best),
+            best_validation=self._best_validation(),
+            budget=sum(phase.steps for phase in self.phases) * (1 if self.march is None else len(self.march.frozen)),
             checkpoint=self.checkpoint,
         )
 
+    def _solution(self, theta: Array) -> Array:
+        """The parameters of all slabs, those of the present one being `theta`; `theta` itself where time is not marched."""
+        return theta if self.march is None else self.march.frozen.at[self.march.number].set(theta)
+
+    def _best_validation(self) -> Validation:
+        """Over all slabs so far."""
+        means, worst = zip(*self.cursor.slab_validations, (self.cursor.best_validation, self.cursor.best_worst), strict=True)
+        return Validation(sum(means) / len(means), max(worst))
+
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by path and a JSON-able cursor: all that the next chunk depends on. Valid until the next chunk runs."""
-        tree = {"theta": self.theta, "best": self.best, "state": self.state, "points": self.points}
+        tree = {"theta": self.theta, "best": self.best, "state": self.state, "points": self.points, "march": self.march}
         return {_path(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}, asdict(
             replace(self.cursor, records=[])
         ) | {"records": [record._asdict() for record in self.cursor.records]}
@@ -331,17 +372,21 @@ class Training:
         known = {key: value for key, value in cursor.items() if key in Cursor.__dataclass_fields__}
         known["records"] = [PhaseRecord(**record) for record in cursor["records"]]
         known["phase_start"] = tuple(cursor["phase_start"])
+        known["slab_validations"] = [tuple(each) for each in cursor["slab_validations"]]
         self.cursor = Cursor(**known)
         self.phases = list(_PHASES.validate_python(self.cursor.plan))
         self._extend(asked)
         dtype = self.objective.dtype
         self.theta, self.best = jnp.asarray(arrays["theta"], dtype), jnp.asarray(arrays["best"], dtype)
-        if not self.cursor.running:
+        if self.march is not None:
+            self.march = self.objective.replicate(March(*(jnp.asarray(arrays[f"march/{name}"]) for name in March._fields)))
+            self.validation_batch = self._validation_batch()
+        if "state/theta" not in arrays:
             return
-        runner = self._runner(self.cursor.position)
+        runner = self._runner(min(self.cursor.position, len(self.phases) - 1))
         if runner.fixed_points:
             self.points = tuple(jnp.asarray(arrays[f"points/{number}"], dtype) for number in range(len(self.objective.terms)))
-            self.batch = self.prepare(self.points)
+            self.batch = self.prepare(self.points, self.march)
         template = jax.eval_shape(lambda theta: runner.begin(theta, self.batch, 0), self.theta)
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         filled = [jnp.asarray(arrays[_path((jax.tree_util.DictKey("state"), *path))], leaf.dtype) for path, leaf in leaves]
@@ -351,6 +396,10 @@ class Training:
     def _extend(self, asked: Sequence[Phase]) -> None:
         """More budget than when training began: longer phases of the same kinds, or more of them."""
         cursor = self.cursor
+        if self.march is not None and _dump(asked) != cursor.asked:
+            raise ConfigError(
+                "the phases of a training in time slabs cannot be changed once it has begun; begin another run with longer ones"
+            )
         before = [phase["steps"] for phase in cursor.asked]
         for number, phase in enumerate(asked):
             if number >= len(before):
@@ -421,13 +470,18 @@ class _FirstOrderRunner:
         counts = after | {"interior": points.batch}
         self.objective = objective
         self.phase = FirstOrder(objective, settings, counts, after)
-        self._advance = jax.jit(self.phase.advance, donate_argnums=0)
+        self._advance = jax.jit(
+            lambda state, march, until: FirstOrder(objective.at(march), settings, counts, after).advance(state, until), donate_argnums=0
+        )
 
-    def begin(self, theta: Array, batch: None, origin: int) -> AdamState:
+    def begin(self, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
         return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), self.phase.begin(theta, origin))
 
-    def advance(self, state: AdamState, batch: None, until: int) -> AdamState:
-        return self._advance(state, jnp.asarray(until))
+    def advance(self, state: AdamState, march: March | None, until: int) -> AdamState:
+        return self._advance(state, march, jnp.asarray(until))
+
+    def metric_of(self, state: AdamState | None) -> None:
+        return None
 
     def redraws(self, step: int) -> bool:
         return False
@@ -476,8 +530,13 @@ class _SecondOrderRunner:
         )
         self._components = jax.jit(lambda theta, batch: objective.evaluate(theta, batch).components)
 
-    def begin(self, theta: Array, batch: Any, origin: int) -> second_order.State:
-        return self._begin(theta, batch)
+    def begin(self, theta: Array, batch: Any, origin: int, metric: Any = None) -> second_order.State:
+        state = self._begin(theta, batch)
+        return state if metric is None else self._refresh(state._replace(metric=metric, fresh=jnp.asarray(False)), batch)
+
+    def metric_of(self, state: second_order.State | None) -> Any:
+        """The curvature that another slab of time may go on with; None where there is none."""
+        return None if state is None or bool(state.fresh) else state.metric
 
     def refresh(self, state: second_order.State, batch: Any) -> second_order.State:
         return self._refresh(state, batch)

@@ -13,7 +13,7 @@ GROUPS = (
     ("the ground", ("errors", "settings", "device")),
     ("what must hold", ("domain", "conditions", "problem", "unknown", "elementary", "derivatives")),
     ("who answers", ("nets",)),
-    ("how badly it is violated", ("sampling", "objective", "jacobian")),
+    ("how badly it is violated", ("sampling", "slabs", "objective", "jacobian")),
     ("how it is trained", ("optim", "train")),
     ("what comes out", ("reference", "solution", "figures", "checks", "uncertainty", "solve")),
     ("the world", ("runs", "cli", "__main__")),

@@ -41,6 +41,14 @@ class Ansatz:
     def trivial(self) -> bool:
         return not any(self.blends.values())
 
+    def starts(self, name: str) -> bool:
+        """Whether a field's value at the start of time is hard."""
+        return self.domain.has_time and any(blend.axis == self.domain.axis(TIME) for blend in self.blends[name])
+
+    def has_velocity(self, name: str) -> bool:
+        """Whether a field's velocity at the start of time is hard."""
+        return any(blend.velocity is not None for blend in self.blends[name])
+
     def lift(self, point: Array) -> Array:
         """A function `(dimension,) -> (fields,)` that satisfies the hard conditions by transfinite interpolation (Gordon & Hall 1973)."""
         return jnp.stack([_lift(self.domain, blends, point) for blends in self.blends.values()])
@@ -99,15 +107,17 @@ def _saturating_square(share: Array) -> Array:
     return (1.0 + SATURATION**2) * share**2 / (share**2 + SATURATION**2)
 
 
-def build_ansatz(problem: Problem) -> tuple[Ansatz, list[Condition], list[Condition]]:
+def build_ansatz(problem: Problem, window: Box | None = None) -> tuple[Ansatz, list[Condition], list[Condition]]:
     """Splits the problem's conditions: the ansatz of the hard ones, the hard ones, and the soft ones.
 
+    `window` is the box that the network sees, where it is not the problem's own (see `sciml.slabs`).
     Raises `ProblemError` where a condition is asked to be hard that cannot be.
     """
     conditions = list(problem.conditions())
     hard = [condition for condition in conditions if _is_hard(problem, condition)]
     soft = [condition for condition in conditions if condition not in hard]
-    ansatz = Ansatz(problem.domain, _kinds(problem, hard), {name: tuple(_blends(problem, hard, name)) for name in problem.field_names})
+    blends = {name: tuple(_blends(problem, hard, name)) for name in problem.field_names}
+    ansatz = Ansatz(window or problem.domain, _kinds(problem, hard), blends)
     return ansatz, hard, soft
 
 

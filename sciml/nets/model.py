@@ -38,24 +38,28 @@ class Model(eqx.Module):
         """The fields `(fields,)` at one point `(dimension,)`."""
         return self.jet(self.network, self.frame(point[None], ((),)), ((),))[()][:, 0]
 
-    def frame(self, points: Array, indices: tuple[MultiIndex, ...]) -> Frame:
-        """What is known in advance at `points` of shape `(n, dimension)`."""
-        inputs = self.features.jet(points, indices) if hasattr(self.network, "jet") else {}
+    def frame(self, points: Array, indices: tuple[MultiIndex, ...], seen: Array | None = None) -> Frame:
+        """What is known in advance at `points` of shape `(n, dimension)`; the network sees them at `seen`, where that differs."""
+        seen = points if seen is None else seen
+        inputs = self.features.jet(seen, indices) if hasattr(self.network, "jet") else {}
         if self.ansatz.trivial:
-            return Frame(points, inputs, {}, {})
-        return Frame(points, inputs, nested(self.ansatz.lift, points, indices), self.ansatz.vanishing(points, indices))
+            return Frame(seen, inputs, {}, {})
+        return Frame(seen, inputs, nested(self.ansatz.lift, points, indices), self.ansatz.vanishing(seen, indices))
 
     def jet(self, network: Network, frame: Frame, indices: tuple[MultiIndex, ...]) -> Jet:
         """Fields and their derivatives, arrays `(fields, n)`; `indices` must be closed (`sciml.derivatives.closure`)."""
+        correction = self.correction(network, frame, indices)
+        return correction if self.ansatz.trivial else add(frame.lift, correction)
+
+    def correction(self, network: Network, frame: Frame, indices: tuple[MultiIndex, ...]) -> Jet:
+        """What the network adds to the lift."""
         if hasattr(network, "jet"):
             raw = network.jet(frame.inputs, indices)
         else:
             raw = nested(lambda point: jnp.atleast_1d(network(self.features(point))), frame.points, indices)
         if self.scale != 1.0:
             raw = {index: self.scale * value for index, value in raw.items()}
-        if self.ansatz.trivial:
-            return raw
-        return add(frame.lift, multiply(frame.vanishing, raw, indices))
+        return raw if self.ansatz.trivial else multiply(frame.vanishing, raw, indices)
 
 
 def trainable_mask(network: Network) -> Any:

@@ -32,6 +32,10 @@ CURVATURE = 1e-10
 """A pair is used if s'y > CURVATURE |s||y|: a relative test, which does not freeze the curvature near the optimum."""
 
 
+LENGTHENING = 1.25
+"""The first trial of a line search is this much longer than the last accepted length, and at most 1 (docs/decisions/007-first-trial.md)."""
+
+
 class State(NamedTuple):
     """Everything that the next iteration needs; `metric` is the method's own curvature memory."""
 
@@ -43,6 +47,8 @@ class State(NamedTuple):
     metric: Any
     fresh: Array
     """True until the first curvature pair has been taken: the first step is then scaled by the gradient's norm."""
+    length: Array
+    """The last accepted length of a line search."""
     step: Array
     evaluations: Array
     mark: Array
@@ -89,6 +95,7 @@ def begin(metric: Metric, theta: Array, evaluate: ValueAndGradient) -> State:
         gradient,
         metric.start(theta.size, theta.dtype),
         jnp.asarray(True),
+        jnp.ones_like(value),
         zero,
         zero + 1,
         value,
@@ -122,7 +129,7 @@ def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings:
     slope = jnp.vdot(state.gradient, state.natural)
     size = jnp.linalg.norm(state.gradient)
     descends = jnp.isfinite(slope) & (slope > 0)
-    first = jnp.where(state.fresh, jnp.minimum(1.0, 1.0 / size), 1.0)
+    first = jnp.minimum(1.0, jnp.where(state.fresh, 1.0 / size, LENGTHENING * state.length))
     found = search(evaluate, state.theta, state.value, state.gradient, -state.natural, jnp.where(descends, first, 0.0), settings)
     moved = descends & found.found
     length = jnp.where(moved, found.length, 0.0)
@@ -143,6 +150,7 @@ def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings:
         natural=natural,
         metric=new_metric,
         fresh=~moved | (state.fresh & ~good),
+        length=jnp.where(moved & ~state.fresh, length, 1.0),
         step=number,
         evaluations=state.evaluations + found.evaluations,
         mark=jnp.where(marked, found.value, state.mark),

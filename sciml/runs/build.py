@@ -67,6 +67,7 @@ def build(config: Config, problem: Problem, *, begun: bool = False) -> Experimen
         precision=config.precision,
         block=config.execution.block,
         warm_start=None if begun or config.warm_start is None else best_parameters(Path(config.warm_start)),
+        time_slabs=config.time_slabs,
     )
 
 

@@ -66,6 +66,8 @@ class Config(Settings):
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={}, examples=[{"initial": 100.0}])
     """Weights of the loss terms, by term name; 1 where nothing is said."""
     phases: Phases = Field(default="auto", examples=[[{"kind": "adam"}, {"kind": "broyden"}]])
+    time_slabs: int = Field(default=1, ge=1, examples=[10])
+    """Windows of time that are trained one after the other, each from where the one before has ended."""
     stop: Stop = Field(default=Stop(), examples=[{"target_error": 1e-6}])
     warm_start: str | None = Field(default=None, min_length=1, examples=["runs/fisher_kpp-3f9a1c2e"])
     """Run directory whose best parameters are the starting point."""
