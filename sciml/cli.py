@@ -141,7 +141,7 @@ def predict(
     box = solution.problem.domain
     points = read_points(at, box.coordinates)
     values = solution(**points)
-    text = format_fields(points, values if isinstance(values, dict) else {solution.problem.field_names[0]: values})
+    text = format_fields(points, values if isinstance(values, dict) else {solution.problem.observable_names[0]: values})
     if outside := count_outside(points, box.intervals):
         typer.echo(f"extrapolated: {outside} of {len(points[box.coordinates[0]])} points are outside {box}", err=True)
     if out is None:

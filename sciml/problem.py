@@ -83,6 +83,39 @@ class Problem:
         return tuple(dict.fromkeys(argument.field for argument in self.arguments if isinstance(argument, Derivative)))
 
     @cached_property
+    def observable_names(self) -> tuple[str, ...]:
+        """What is reported: the fields, or what `observe` makes of them. Raises `ProblemError` where it does not fit them."""
+        names: list[str] = []  # `eval_shape` alone would sort them
+        jax.eval_shape(lambda fields: names.extend(self.observables(fields)), {name: jnp.ones(3) for name in self.field_names})
+        return tuple(names)
+
+    def observables(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What is reported, drawn and compared with references, from arrays of one shape: the fields, or functions of them.
+
+        A method `def observe(self, w)` takes fields by name and returns a dictionary, `{"u": jax.nn.sigmoid(w)}`.
+        Raises `ProblemError` where it fails.
+        """
+        observe = getattr(self, "observe", None)
+        if observe is None:
+            return dict(fields)
+        what = f"observe of {self.name}"
+        try:
+            found = observe(**fields)
+        except TypeError as error:
+            raise ProblemError(f"{what} fails on the fields {', '.join(fields)}: {error}") from error
+        if not isinstance(found, Mapping):
+            raise ProblemError(f"{what} returns a {type(found).__name__}; return a dictionary such as {{'u': ...}}")
+        shape = next(iter(fields.values())).shape
+        wrong = [
+            f"'{name}' has shape {jnp.shape(value)} for fields of shape {shape}"
+            for name, value in found.items()
+            if jnp.shape(value) != shape
+        ]
+        if wrong:
+            raise ProblemError(wrong, what)
+        return dict(found)
+
+    @cached_property
     def needs(self) -> tuple[Derivative, ...]:
         """The fields and derivatives that the equation asks for."""
         return tuple(argument for argument in self.arguments if isinstance(argument, Derivative))

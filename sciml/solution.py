@@ -142,7 +142,7 @@ class Solution:
         arrays = self._broadcast(coordinates)
         shape = arrays[0].shape
         points = np.stack([array.ravel() for array in arrays], axis=-1)
-        names = self.problem.field_names
+        names = self.problem.observable_names
         columns = evaluate_points(self.evaluate, points) if len(points) else np.empty((0, len(names)))
         values = {name: columns[:, number].reshape(shape) for number, name in enumerate(names)}
         return next(iter(values.values())) if len(values) == 1 else values
@@ -187,7 +187,7 @@ class Solution:
 
     def __repr__(self) -> str:
         coordinates = ", ".join(self.problem.domain.coordinates)
-        fields = ", ".join(f"{name}({coordinates})" for name in self.problem.field_names)
+        fields = ", ".join(f"{name}({coordinates})" for name in self.problem.observable_names)
         parts = [f"Solution of {self.problem.name}: {fields} on {self.problem.domain}"]
         if self.unknowns:
             parts.append(", ".join(f"{name} = {value:.6g}" for name, value in self.unknowns.items()))
@@ -198,7 +198,7 @@ class Solution:
     @cached_property
     def _grid(self) -> Grid:
         coordinates = self.reference.coordinates if self.reference is not None else _even_grid(self.problem)
-        return evaluate_grid(self.evaluate, coordinates, self.problem.field_names)
+        return evaluate_grid(self.evaluate, coordinates, self.problem.observable_names)
 
     def _broadcast(self, coordinates: Mapping[str, ArrayLike]) -> list[Values]:
         known = self.problem.domain.coordinates

@@ -38,7 +38,7 @@ class Experiment:
     def __init__(self, problem: Problem, objective: Objective, phases: tuple[Phase, ...], start: Array) -> None:
         self.problem, self.objective, self.phases, self.start = problem, objective, phases, start
         self._reference: Reference | None = None
-        self._fields = jax.jit(objective.evaluate_fields)
+        self._observables = jax.jit(self._observe)
 
     @property
     def parameters(self) -> int:
@@ -61,7 +61,7 @@ class Experiment:
         if self.reference is None:
             return None
         values = np.asarray(self._evaluate(trainable)(self.reference.points())).T.reshape(-1, *self.reference.shape)
-        return measure_error(dict(zip(self.problem.field_names, values, strict=True)), self.reference)
+        return measure_error(dict(zip(self.problem.observable_names, values, strict=True)), self.reference)
 
     def baselines(self) -> dict[str, dict[str, Any]]:
         """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
@@ -86,7 +86,13 @@ class Experiment:
         )
 
     def _evaluate(self, trainable: Array) -> Any:
-        return lambda points: self._fields(trainable, jnp.asarray(points, self.objective.dtype))
+        return lambda points: self._observables(trainable, jnp.asarray(points, self.objective.dtype))
+
+    def _observe(self, trainable: Array, points: Array) -> Array:
+        """The observables `(n, observables)` at `points` `(n, d)`."""
+        fields = self.objective.evaluate_fields(trainable, points)
+        found = self.problem.observables(dict(zip(self.problem.field_names, fields.T, strict=True)))
+        return jnp.stack(list(found.values()), axis=-1)
 
 
 def prepare(

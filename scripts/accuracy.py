@@ -18,21 +18,23 @@ from pathlib import Path
 from typing import Any
 
 LIMITS = {
-    "fisher_kpp": (150, 1e-6, 1e-8),
+    "fisher_kpp": (150, 1e-7, 1e-9),
     "fisher_kpp_lbfgs": (150, 1e-3, 1e-4),
     "fisher_kpp_flax": (150, 1e-6, 1e-8),
     "poisson_2d": (150, 1e-5, 1e-8),
     "wave": (150, 1e-5, 1e-8),
     "heat_2d": (150, 1e-5, 1e-8),
-    "burgers": (600, 1e-5, 1e-7),
-    "allen_cahn": (600, 1e-4, 1e-5),
+    "burgers": (600, 1e-6, 1e-8),
+    "allen_cahn": (600, 3e-5, 1e-6),
     "nagumo": (150, 1e-7, 1e-9),
     "diffusion_reaction": (150, 1e-7, 1e-9),
     "reaction_rho5": (120, 1e-6, 1e-9),
     "reaction_diffusion_rho5": (180, 1e-5, 1e-8),
     "kpp_sharp_1e2": (300, 1e-5, 1e-8),
     "kpp_sharp_1e3": (300, 1e-5, 1e-8),
+    "kpp_sharp_1e4": (300, 1e-5, 1e-8),
     "allen_cahn_smooth": (600, 1e-6, 1e-8),
+    "gray_scott_1d": (600, 1e-3, 1e-6),
 }
 """Wall seconds and relative L2 that a run should stay within, and the error aimed at."""
 

@@ -108,7 +108,15 @@ def _on_grid(problem: Problem, grid: Mapping[str, np.ndarray], fields: Sequence[
         raise ProblemError(f"exact returns {len(columns)} field(s); the equation has {len(fields)}: {', '.join(fields)}")
     shape = tuple(len(array) for array in grid.values())
     count = math.prod(shape)
-    return {name: np.broadcast_to(_float64(column), count).reshape(shape) for name, column in zip(fields, columns, strict=True)}
+    grids = {name: np.broadcast_to(_float64(column), count).reshape(shape) for name, column in zip(fields, columns, strict=True)}
+    return observed(problem, grids)
+
+
+def observed(problem: Problem, fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a problem reports of its fields on a grid, in float64."""
+    with jax.enable_x64(True):
+        found = problem.observables({name: jnp.asarray(values) for name, values in fields.items()})
+    return {name: _float64(values) for name, values in found.items()}
 
 
 def _float64(array: Any) -> np.ndarray:

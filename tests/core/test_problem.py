@@ -309,3 +309,46 @@ def test_parameters_of_another_network() -> None:
         sciml.ProblemError, match=r"warm start: it has 5 trainable numbers, this model 33; use the same \[network\] in both runs"
     ):
         experiment(Decay(), warm_start=jnp.zeros(5), points=TINY)
+
+
+# -- what is reported ---------------------------------------------------------------------------------------------------
+
+
+class Logit(Decay):
+    """Logistic decay in the logit of a share: w_t = -rate, and u = sigmoid(w)."""
+
+    def equation(self, w, w_t):
+        return w_t + self.rate + 0 * w
+
+    def observe(self, w):
+        return {"u": jax.nn.sigmoid(w), "slope": jnp.exp(w)}
+
+    def exact(self, t):
+        return 1.0 - self.rate * t
+
+
+def test_observables_are_reported_instead_of_fields() -> None:
+    made = experiment(Logit())
+    solution = made.solution(made.start)
+    t = np.array([0.0, 0.5])
+    expected = jax.nn.sigmoid(made.objective.evaluate_fields(made.start, jnp.asarray(t)[:, None])[:, 0])
+    found = solution(t=t)
+    assert list(found) == ["u", "slope"]
+    assert np.allclose(found["u"], expected, rtol=1e-14)
+    assert np.allclose(made.reference.fields["u"], jax.nn.sigmoid(1 - 2.0 * made.reference.coordinates["t"]), rtol=1e-14)
+    assert set(made.error(made.start).fields) == {"u", "slope"}
+    assert {"u", "u_reference", "slope_error"} <= set(solution.to_xarray())
+
+
+@pytest.mark.parametrize(
+    ("observe", "text"),
+    [
+        (lambda self, v: {"v": v}, "observe of Made fails on the fields u"),
+        (lambda self, u: u, "observe of Made returns a .*; return a dictionary"),
+        (lambda self, u: {"mean": jnp.mean(u)}, r"observe of Made: 'mean' has shape \(\) for fields of shape \(3,\)"),
+    ],
+)
+def test_observables_that_do_not_fit(observe, text: str) -> None:
+    bad = made(lambda u, u_t: u_t, sciml.Box(t=(0.0, 1.0)), [sciml.Initial(1.0)], observe=observe)
+    with pytest.raises(sciml.ProblemError, match=text):
+        _ = bad.observable_names
