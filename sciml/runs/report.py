@@ -26,7 +26,8 @@ LARGEST_LISTING = 20
 
 CAPTIONS = {
     "solution": "The solution, the reference and the pointwise error, as far as the problem has them.",
-    "history": "Residuals, error and the noise-to-signal ratio of the gradient over the optimiser's steps.",
+    "history": "Residuals, error and the noise-to-signal ratio of the gradient over the optimiser's steps; "
+    "validation residuals are those on points that are never trained on, and on measured values.",
 }
 
 
