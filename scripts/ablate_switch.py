@@ -2,11 +2,11 @@
 
     python scripts/ablate_switch.py [--problems burgers ...] [--seeds 0 1 2] [--limit 120] [--out runs/ablate_switch]
 
-For each problem, switch and seed one `sciml run` in a process of its own, from an empty compile cache, stopped at the limit: Adam until the
-switch, then self-scaled Broyden. All else is the problem's config. Then Adam alone with several batches, each also the point count for
-which the ratio is stated: the ratio should be proportional to 1/batch, and the step at which the trigger fires should follow from the
-ratio at the largest batch. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints two
-Markdown tables and writes OUT/switch.png. The column `load` is the machine's load average at the start of each run, the run itself not included.
+For each problem, switch and seed one `sciml run` in a process of its own, from an empty compile cache, stopped at the limit: Adam until
+the switch, then self-scaled Broyden. All else is the problem's config. Then Adam alone with several batches, each also the point count
+for which the ratio is stated: for independent points the ratio is proportional to 1/batch, and so the step at which the trigger fires
+follows from the ratio at the largest batch. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints
+two Markdown tables and writes OUT/switch.png. The column `load` is the machine's load average at the start of each run.
 """
 
 from __future__ import annotations

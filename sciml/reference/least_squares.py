@@ -148,7 +148,7 @@ def _minimiser(problem: Problem, equations: Semidiscrete) -> Callable[..., tuple
         found = optimistix.least_squares(residuals, solver, raw, given, options={"jac": "fwd"}, max_steps=MOST_ITERATIONS, throw=False)
         at = found.value
         slopes = jnp.diag(jax.jacfwd(lambda raw: _values(problem, raw))(at))
-        return at, residuals(at, given), jax.jacfwd(residuals)(at, given) / slopes, found.result == optimistix.RESULTS.successful
+        return at, residuals(at, given), jax.jacfwd(residuals)(at, given) / slopes[None, :], found.result == optimistix.RESULTS.successful
 
     return minimise
 
