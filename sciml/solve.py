@@ -186,7 +186,9 @@ def row(snapshot: Snapshot, error: Error | None) -> dict[str, Any]:
         "unknowns",
         "events",
     )
-    return {name: getattr(snapshot, name) for name in names} | {"error": None if error is None else error.rel_l2}
+    windows = [window._asdict() for window in snapshot.nsr_windows]
+    found = {name: getattr(snapshot, name) for name in names} | {"nsr_windows": windows}
+    return found | {"error": None if error is None else error.rel_l2}
 
 
 def line(snapshot: Snapshot, error: Error | None) -> str:

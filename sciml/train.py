@@ -19,7 +19,7 @@ from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
 from sciml.optim.first_order import AdamState, FirstOrder
 from sciml.optim.lbfgs import LimitedMemory
-from sciml.optim.noise import NoiseState
+from sciml.optim.noise import current_ratios
 from sciml.optim.second_order import Ended, Metric
 from sciml.settings import LBFGS, Adam, Broyden, Noise, Phase
 from sciml.slabs import March
@@ -53,6 +53,19 @@ class PhaseRecord(NamedTuple):
     ended_by: str
 
 
+class Window(NamedTuple):
+    """The gradient's noise-to-signal ratio over one window of a first-order phase, at the next phase's point counts."""
+
+    step: int
+    """Optimiser steps over all phases at its end."""
+    nsr: float
+    bound: float | None
+    """Upper confidence bound, where a trigger watches the noise."""
+    armed: bool
+    """Whether the trigger has seen the ratio rise and halve by then."""
+    terms: dict[str, float]
+
+
 class Snapshot(NamedTuple):
     """The state of training after a chunk; see docs/design.md, 3.4."""
 
@@ -65,6 +78,8 @@ class Snapshot(NamedTuple):
     nsr: float | None
     nsr_bound: float | None
     nsr_terms: dict[str, float]
+    nsr_windows: tuple[Window, ...]
+    """The windows that have ended since the last snapshot."""
     gradient_norm: float
     validation: float
     worst: float
@@ -185,9 +200,12 @@ class Training:
     def _train_until(self, limit: int, runner: Any, settings: Phase) -> tuple[Reading, Validation, Ended]:
         """Steps up to `limit` or the end of the phase, judged every `BEST_EVERY` steps whatever the size of a chunk."""
         cursor, where = self.cursor, self.batch if runner.fixed_points else self.march
+        origin = cursor.step - cursor.phase_step
+        windows: tuple[Window, ...] = ()
         while True:
             self.state = runner.advance(self.state, where, min(limit, _next_multiple(cursor.phase_step, BEST_EVERY)))
             reading = runner.read(self.state)
+            windows += tuple(each._replace(step=origin + each.step) for each in reading.windows if each.step > cursor.phase_step)
             cursor.step += reading.step - cursor.phase_step
             cursor.phase_step = reading.step
             cursor.evaluations = cursor.phase_start[0] + reading.evaluations
@@ -201,7 +219,7 @@ class Training:
             if judged and not over and self._is_flat(settings):
                 ended = Ended.PLATEAU
             if over or ended != Ended.RUNNING or cursor.phase_step >= limit:
-                return reading, validation, ended
+                return reading._replace(windows=windows), validation, ended
 
     def _keep(self, validation: Validation) -> None:
         """The current state is the best so far, if it is."""
@@ -335,6 +353,7 @@ class Training:
             nsr=reading.nsr,
             nsr_bound=reading.nsr_bound,
             nsr_terms=reading.nsr_terms,
+            nsr_windows=reading.windows,
             gradient_norm=reading.gradient_norm,
             validation=mean_square,
             worst=worst,
@@ -457,6 +476,8 @@ class Reading(NamedTuple):
     nsr: float | None = None
     nsr_bound: float | None = None
     nsr_terms: dict[str, float] = {}
+    windows: tuple[Window, ...] = ()
+    """Those that the device remembers, at steps of this phase."""
     rollbacks: int = 0
     scale: float = 1.0
 
@@ -473,6 +494,7 @@ class _FirstOrderRunner:
         self._advance = jax.jit(
             lambda state, march, until: FirstOrder(objective.at(march), settings, counts, after).advance(state, until), donate_argnums=0
         )
+        self._ratios = jax.jit(current_ratios)
 
     def begin(self, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
         return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), self.phase.begin(theta, origin))
@@ -490,12 +512,13 @@ class _FirstOrderRunner:
         return _next_multiple(step, every)
 
     def read(self, state: AdamState) -> Reading:
-        components, variance, signal = np.asarray(state.components), *np.asarray(state.noise)
-        ratios = [float(v / s) if s > 0 else math.inf for v, s in zip(variance, signal, strict=True)]
-        names = [term.name for term in self.objective.terms]
-        noisy = self.objective.stochastic()
-        trigger = next((each for each in state.triggers if isinstance(each, NoiseState)), None)
-        bound = None if trigger is None or not np.isfinite(trigger.bound) else float(trigger.bound)
+        components, kept = np.asarray(state.components), jax.tree.map(np.asarray, state.windows)
+        ratios = np.asarray(self._ratios(state.windows))
+        windows = tuple(
+            Window(int(end), float(row[-1]), _known(bound), bool(armed), self._of_terms(row))
+            for end, row, bound, armed in zip(kept.ends, kept.ratios, kept.bounds, kept.armed, strict=True)
+            if end > 0
+        )
         step = int(state.step)
         return Reading(
             step,
@@ -504,12 +527,19 @@ class _FirstOrderRunner:
             float(state.value),
             dict(zip(self.objective.components, components.tolist(), strict=True)),
             float(state.gradient_norm),
-            ratios[-1],
-            bound,
-            {name: ratio for name, ratio, is_noisy in zip(names, ratios, noisy, strict=False) if is_noisy},
+            float(ratios[-1]),
+            windows[-1].bound if windows else None,
+            self._of_terms(ratios),
+            windows,
             int(state.rollbacks),
             float(state.scale),
         )
+
+    def _of_terms(self, ratios: np.ndarray) -> dict[str, float]:
+        """By name, those of the terms that are sampled."""
+        objective = self.objective
+        noisy = zip(objective.terms, objective.stochastic(), ratios, strict=False)
+        return {term.name: float(ratio) for term, is_noisy, ratio in noisy if is_noisy}
 
 
 class _SecondOrderRunner:
@@ -565,6 +595,11 @@ def _dump(phases: Sequence[Phase]) -> list[dict[str, Any]]:
 
 def _runner_of(objective: Objective, settings: Phase) -> Any:
     return _FirstOrderRunner(objective, settings) if isinstance(settings, Adam) else _SecondOrderRunner(objective, settings)
+
+
+def _known(value: Any) -> float | None:
+    """A number, or None in place of one that is not finite."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _next_multiple(step: int, every: int) -> int:

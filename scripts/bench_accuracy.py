@@ -1,11 +1,12 @@
-"""Error against wall time: sciml and DeepXDE on the same problems, the same machine, in turns, under equal wall limits.
+"""Error against wall time: sciml and its peers on the same problems, the same machine, in turns, under equal wall limits.
 
     python scripts/bench_accuracy.py [--limits 120 300] [--seeds 0 1 2] [--problems burgers ...] [--out runs/bench_accuracy]
 
 Every run is a process of its own that starts from nothing: imports and compilation (from an empty cache) are part of its time. Rows go to
 OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a Markdown table and writes OUT/error_against_time.png.
-DeepXDE is installed into an environment of its own (see scripts/bench_step.py); its recipes stand in scripts/peers/deepxde_pde.py. Both
-sides are judged on the same grid against the same reference. A machine that does something else meanwhile gives no result.
+DeepXDE, jinns and scimba are installed into environments of their own, the JAX peers with the jax of ours; their recipes stand in
+scripts/peers/. All are judged on the same grid against the same reference. A machine that does something else meanwhile gives no result:
+the column `load` is the machine's load average at the start of each run.
 """
 
 from __future__ import annotations
@@ -17,14 +18,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_step import REQUIREMENTS as DEEPXDE
 from bench_step import cache_folder, environment
 
 PROBLEMS = ("fisher_kpp", "burgers", "allen_cahn", "diffusion_reaction")
 PEERS = Path(__file__).parent / "peers"
+JAX = f"jax=={version('jax')}"
+REQUIREMENTS = {
+    "deepxde": DEEPXDE,
+    "jinns": ("jinns==1.10.2", JAX),
+    "scimba": ("scimba==1.4.1", JAX),
+}
+RECIPES = {"sciml": PROBLEMS, "deepxde": PROBLEMS, "jinns": PROBLEMS[:3], "scimba": PROBLEMS[:3]}
+NAMES = {"sciml": "sciml", "deepxde": "DeepXDE", "jinns": "jinns", "scimba": "scimba"}
+COLOURS = {"sciml": "#0072b2", "deepxde": "#d55e00", "jinns": "#009e73", "scimba": "#cc79a7"}
 Row = dict[str, Any]
 
 
@@ -35,21 +47,23 @@ def main() -> None:
     parser.add_argument("--limits", type=float, nargs="+", default=[120.0, 300.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/bench_accuracy"))
-    parser.add_argument("--environment", type=Path, default=cache_folder() / "bench-deepxde", help="where DeepXDE is or goes")
+    parser.add_argument("--tools", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--environments", type=Path, default=cache_folder(), help="where the peers' environments are or go")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    tools = {"sciml": Path(sys.executable), "deepxde": environment(arguments.environment)}
     journal = arguments.out / "rows.jsonl"
     rows: list[Row] = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     for seed in arguments.seeds:
         for limit in arguments.limits:
             for problem in arguments.problems:
-                for tool, python in tools.items():
+                for tool in arguments.tools:
                     key = {"tool": tool, "problem": problem, "limit": limit, "seed": seed}
-                    if any(key.items() <= row.items() for row in rows):
+                    if problem not in RECIPES[tool] or any(key.items() <= row.items() for row in rows):
                         continue
-                    measure = of_sciml if tool == "sciml" else of_deepxde
-                    rows.append(key | {"load": round(os.getloadavg()[0], 1)} | measure(python, problem, limit, seed, arguments.out))
+                    load = round(os.getloadavg()[0], 1)
+                    python = None if tool == "sciml" else environment(arguments.environments / f"bench-{tool}", REQUIREMENTS[tool])
+                    found = of_peer(tool, python, problem, limit, seed, arguments.out) if python else of_sciml(problem, limit, seed)
+                    rows.append(key | {"load": load} | found)
                     with journal.open("a") as file:
                         file.write(json.dumps(rows[-1]) + "\n")
                     print(summary(rows[-1]), file=sys.stderr, flush=True)
@@ -57,34 +71,41 @@ def main() -> None:
     print(table(rows, arguments.problems, arguments.limits))
 
 
-def of_sciml(python: Path, problem: str, limit: float, seed: int, out: Path) -> Row:
-    """`sciml run` as a user types it, stopped at the limit; the error is that of the state that it returns."""
+def run_sciml(problem: str, limit: float, seed: int, *overrides: str) -> tuple[dict[str, Any], list[Row], float]:
+    """`sciml run` as a user types it, stopped at the limit: its result, its metrics and its wall seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = ["--seed", str(seed), "--out", folder, "--set", f"execution.wall_limit={limit}", "--quiet", "--json"]
+        settings = ["--seed", str(seed), "--out", folder, "--quiet", "--json"]
+        for override in (f"execution.wall_limit={limit}", *overrides):
+            settings += ["--set", override]
         began = time.perf_counter()
-        done = subprocess.run(
-            [python, "-m", "sciml", "run", problem, *settings], env=os.environ | {"XDG_CACHE_HOME": folder}, capture_output=True, text=True
-        )
+        command = [sys.executable, "-m", "sciml", "run", problem, *settings]
+        done = subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": folder}, capture_output=True, text=True)
         wall = time.perf_counter() - began
         if done.returncode not in (0, 1) or not done.stdout:
             raise SystemExit(f"sciml run {problem} failed:\n{done.stderr}")
         result = json.loads(done.stdout)
         steps = [json.loads(line) for line in (Path(result["directory"]) / "metrics.jsonl").read_text().splitlines()]
+    return result, steps, wall
+
+
+def of_sciml(problem: str, limit: float, seed: int) -> Row:
+    """The error is that of the state that the run returns."""
+    result, steps, wall = run_sciml(problem, limit, seed)
     before = wall - result["seconds"]["total"]
     curve = [(round(before + step["seconds"], 2), step["error"]) for step in steps if step["error"] is not None]
     trained = min(wall, curve[-1][0])
     return {"seconds": round(trained, 1), "rel_l2": result["error"]["rel_l2"], "ended": result["ended_by"], "curve": thinned(curve)}
 
 
-def of_deepxde(python: Path, problem: str, limit: float, seed: int, out: Path) -> Row:
-    """The peer's script in the peer's environment, on the grid of our reference."""
+def of_peer(tool: str, python: Path, problem: str, limit: float, seed: int, out: Path) -> Row:
+    """The peer's script in the peer's environment, on the grid of our reference; the error is the last one that it told."""
     grid = out / f"{problem}.npz"
     if not grid.exists():
         store_reference(problem, grid)
-    command = [python, PEERS / "deepxde_pde.py", problem, grid, str(limit), str(seed)]
+    command = [python, PEERS / f"{tool}_pde.py", problem, grid, str(limit), str(seed)]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"DeepXDE on {problem} failed:\n{done.stderr}")
+        raise SystemExit(f"{NAMES[tool]} on {problem} failed:\n{done.stderr}")
     steps = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     curve = [(step["seconds"], step["rel_l2"]) for step in steps]
     return {"seconds": round(curve[-1][0], 1), "rel_l2": curve[-1][1], "ended": "time", "curve": thinned(curve)}
@@ -113,25 +134,25 @@ def summary(row: Row) -> str:
 
 
 def table(rows: list[Row], problems: list[str], limits: list[float]) -> str:
-    """Worst seed of each side, and how many times smaller ours is."""
-    lines = [
-        "| problem | wall limit | sciml | after | DeepXDE | after | times below DeepXDE | seeds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Worst seed of each side with its seconds, and how many times larger each peer's error is than ours."""
+    tools = [tool for tool in RECIPES if any(row["tool"] == tool for row in rows)]
+    heads = [text for tool in tools for text in (NAMES[tool], "after", *(["times ours"] if tool != "sciml" else []))]
+    lines = ["| " + " | ".join(["problem", "wall limit", *heads, "seeds", "load"]) + " |", "|---" * (len(heads) + 4) + "|"]
     for problem in problems:
         for limit in limits:
-            worst = {}
-            for tool in ("sciml", "deepxde"):
-                found = [row for row in rows if (row["tool"], row["problem"], row["limit"]) == (tool, problem, limit)]
-                if found:
-                    worst[tool] = max(found, key=lambda row: row["rel_l2"]) | {"seeds": len(found)}
-            if len(worst) < 2:
+            found = {tool: [row for row in rows if (row["tool"], row["problem"], row["limit"]) == (tool, problem, limit)] for tool in tools}
+            worst = {tool: max(each, key=lambda row: row["rel_l2"]) for tool, each in found.items() if each}
+            if not worst:
                 continue
-            ours, theirs = worst["sciml"], worst["deepxde"]
-            lines.append(
-                f"| `{problem}` | {limit:g} s | **{ours['rel_l2']:.1e}** | {ours['seconds']:.0f} s | {theirs['rel_l2']:.1e} "
-                f"| {theirs['seconds']:.0f} s | {theirs['rel_l2'] / ours['rel_l2']:,.0f} | {min(ours['seeds'], theirs['seeds'])} |"
-            )
+            cells = [f"`{problem}`", f"{limit:g} s"]
+            for tool in tools:
+                row = worst.get(tool)
+                cells += ["", ""] if row is None else [f"{row['rel_l2']:.1e}", f"{row['seconds']:.0f} s"]
+                if tool != "sciml":
+                    cells.append(f"{row['rel_l2'] / worst['sciml']['rel_l2']:,.2g}" if row is not None and "sciml" in worst else "")
+            loads = [row["load"] for each in found.values() for row in each]
+            cells += [str(min(len(each) for each in found.values() if each)), f"{min(loads):g} to {max(loads):g}"]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -142,17 +163,16 @@ def draw(rows: list[Row], problems: list[str], path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    colours, names = {"sciml": "#0072b2", "deepxde": "#d55e00"}, {"sciml": "sciml", "deepxde": "DeepXDE"}
     figure, axes = plt.subplots(1, len(problems), figsize=(3.6 * len(problems), 3.6), sharey=True, squeeze=False, layout="constrained")
     for axis, problem in zip(axes[0], problems, strict=True):
         for row in rows:
             if row["problem"] == problem:
-                axis.loglog(*zip(*row["curve"], strict=True), color=colours[row["tool"]], alpha=0.6, lw=1.2)
+                axis.loglog(*zip(*row["curve"], strict=True), color=COLOURS[row["tool"]], alpha=0.6, lw=1.2)
         axis.set_title(problem)
         axis.set_xlabel("wall time, s (imports and compilation included)")
         axis.grid(alpha=0.3)
-    for tool, colour in colours.items():
-        axes[0, 0].plot([], [], color=colour, label=names[tool])
+    for tool in dict.fromkeys(row["tool"] for row in rows):
+        axes[0, 0].plot([], [], color=COLOURS[tool], label=NAMES[tool])
     axes[0, 0].legend()
     axes[0, 0].set_ylabel("relative L2 error")
     figure.savefig(path, dpi=160)

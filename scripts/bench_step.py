@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -280,14 +280,14 @@ class Worker:
         return json.loads(line)
 
 
-def environment(folder: Path) -> Path:
-    """The Python of an environment with DeepXDE and PyTorch, made in `folder` where it is not complete."""
+def environment(folder: Path, requirements: Sequence[str] = REQUIREMENTS) -> Path:
+    """The Python of an environment with what a peer requires, made in `folder` where it is not complete."""
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     complete = folder / "complete"
     if not complete.exists():
-        print(f"installing {' and '.join(REQUIREMENTS)} into {folder}", file=sys.stderr)
+        print(f"installing {' and '.join(requirements)} into {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
         complete.touch()
     return python
 

@@ -92,6 +92,11 @@ def titles(figure):
     return [axes.get_title("left") for axes in panels(figure)]
 
 
+def window(step, ratio):
+    terms = {"equation": 2 * ratio, "boundary": 3 * ratio}
+    return {"step": step, "nsr": ratio, "bound": 1.2 * ratio, "armed": step > 300, "terms": terms}
+
+
 def history(adam=20, broyden=30, **columns):
     rows = []
     for number in range(1, adam + broyden + 1):
@@ -103,7 +108,7 @@ def history(adam=20, broyden=30, **columns):
             "loss": 10.0 ** (-number / 5),
             "terms": {"equation": 10.0 ** (-number / 5), "initial_u": 10.0 ** (-number / 4)},
             "nsr": 0.5 / number if first else None,
-            "nsr_bound": 0.6 / number if first else None,
+            "nsr_windows": [window(25 * number, 0.5 / number)] if first and number % 3 == 0 else [],
             "validation": 2 * 10.0 ** (-number / 5),
             "worst": 9 * 10.0 ** (-number / 5),
             "error": 10.0 ** (-number / 10),
@@ -245,12 +250,29 @@ def test_the_history_shows_progress_terms_and_ratio():
     assert {axes.get_xlabel() for axes in (progress, terms, ratio)} == {"step"}
 
 
-def test_the_ratio_is_drawn_over_the_steps_that_measure_it_with_threshold_and_switch():
+def test_the_ratio_of_each_window_is_drawn_with_threshold_armed_instant_and_switch():
     *_, ratio = figures.history_figure(history(), RESULT).axes
     lines = {line.get_label(): line for line in ratio.lines}
-    assert set(lines) == {"ratio", "upper confidence bound", "threshold, 0.1", "switch"}
+    both = {"ratio of each window", "upper confidence bound", "threshold, 0.1", "risen and halved: armed", "switch"}
+    assert set(lines) == both | {"equation", "boundary"}
+    ends = [75, 150, 225, 300, 375, 450]
+    np.testing.assert_array_equal(lines["ratio of each window"].get_xdata(), ends)
+    np.testing.assert_allclose(lines["ratio of each window"].get_ydata(), [12.5 / end for end in ends])
+    np.testing.assert_allclose(lines["boundary"].get_ydata(), [37.5 / end for end in ends])
+    assert lines["risen and halved: armed"].get_xdata()[0] == 375
     assert lines["switch"].get_xdata()[0] == 500
-    assert 500 < ratio.get_xlim()[1] < 600
+    assert 450 < ratio.get_xlim()[1] < 600
+
+
+def test_a_single_noisy_term_is_not_drawn_twice_and_a_second_phase_not_joined():
+    rows = history()
+    for row in rows:
+        row["nsr_windows"] = [each | {"terms": {"equation": each["nsr"]}, "armed": False} for each in row["nsr_windows"]]
+    later = [row | {"phase": 2, "kind": "adam", "step": row["step"] + 2000} for row in rows[:20]]
+    *_, ratio = figures.history_figure([*rows, *later], RESULT).axes
+    drawn = [len(line.get_xdata()) for line in ratio.lines if line.get_marker() == "o"]
+    assert drawn == [6, 6]
+    assert "equation" not in [line.get_label() for line in ratio.lines]
 
 
 def test_an_exact_reference_does_not_stretch_the_scale():
@@ -260,7 +282,7 @@ def test_an_exact_reference_does_not_stretch_the_scale():
 
 
 def test_panels_without_rows_are_left_out_and_unknowns_have_one_each():
-    rows = history(nsr=None, nsr_bound=None, terms={"equation": 1.0}, error=None, unknowns={"D": 0.1, "rate": 2.0})
+    rows = history(nsr=None, nsr_windows=[], terms={"equation": 1.0}, error=None, unknowns={"D": 0.1, "rate": 2.0})
     figure = figures.history_figure(rows, {"switch": None, "error": None})
     assert titles(figure) == ["Training", "Unknown coefficient $D$", "Unknown coefficient rate"]
 

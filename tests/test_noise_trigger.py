@@ -142,6 +142,26 @@ def test_ratio_is_a_ratio_of_averages() -> None:
     assert float(state.bound) > float(state.ratio)
 
 
+def test_the_record_holds_what_the_trigger_saw():
+    """Each window's ratio per term and of their sum, its bound, and whether the trigger was armed by then."""
+    ratio = rise_then_fall(1000, peak_at=300)
+    state, windows = noise.start(jnp.float64), noise.start_windows(2, jnp.float64)
+    seen = []
+    for step, each in enumerate(ratio, 1):
+        state = noise.observe(state, jnp.asarray(each), jnp.asarray(1.0), SETTINGS)
+        measured = jnp.asarray([[0.25 * each, each], [0.5, 1.0]])
+        windows = noise.record(windows, measured, jnp.asarray(step), state, SETTINGS)
+        if step % WINDOW == 0:
+            seen.append((step, float(state.ratio), float(state.bound), bool(state.armed)))
+    ends = np.asarray(windows.ends)
+    assert ends[ends > 0].tolist() == [step for step, *_ in seen]
+    np.testing.assert_allclose(windows.ratios[ends > 0][:, 1], [each[1] for each in seen], rtol=1e-12)
+    np.testing.assert_allclose(windows.ratios[ends > 0][:, 0], [0.5 * each[1] for each in seen], rtol=1e-12)
+    assert np.asarray(windows.bounds[ends > 0]).tolist() == [each[2] for each in seen]
+    assert np.asarray(windows.armed[ends > 0]).tolist() == [each[3] for each in seen]
+    assert {each[3] for each in seen} == {False, True}
+
+
 def test_no_noise_is_zero_and_no_signal_is_infinite() -> None:
     """Neither is NaN."""
     quiet = noise.start(jnp.float64)

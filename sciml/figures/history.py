@@ -22,22 +22,22 @@ PHASE_SHADES = ("#EAF1F8", "#F8F1E4", "#EAF5EF", "#F6EBF3")
 
 
 def history_figure(history: Sequence[Row], result: Row) -> Figure:
-    """Loss, residuals on fresh points and error over the steps; below, each term, the noise-to-signal ratio and the unknowns.
+    """Loss, validation residuals and error over the steps; below, each term, the noise-to-signal ratio and the unknowns.
 
     `history` holds rows of `metrics.jsonl`, `result` the content of `result.json`; a panel without rows is left out.
     """
     terms = _table(history, "terms")
     unknowns = _table(history, "unknowns")
-    ratio = _series(history, "nsr")
-    heights = [3.4] + [1.9] * (len(terms) > 1) + [1.9] * bool(np.isfinite(ratio).any()) + [1.4] * len(unknowns)
+    windows = _windows(history)
+    heights = [3.4] + [1.9] * (len(terms) > 1) + [2.3] * bool(windows) + [1.4] * len(unknowns)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(sum(heights) + 0.3)
         axes = iter(figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0])
         _draw_progress(next(axes), history, result)
         if len(terms) > 1:
             _draw_terms(next(axes), history, result, terms)
-        if np.isfinite(ratio).any():
-            _draw_ratio(next(axes), history, result, ratio)
+        if windows:
+            _draw_ratio(next(axes), history, result, windows)
         for name, values in unknowns.items():
             _draw_unknown(next(axes), history, result, name, values)
     return figure
@@ -47,8 +47,8 @@ def _draw_progress(axis: Axes, history: Sequence[Row], result: Row) -> None:
     steps = _series(history, "step")
     _shade_phases(axis, history, result, named=True)
     lines = (
-        ("worst", "largest residual, fresh points", ORANGE, 1.3),
-        ("validation", "mean square residual,\nfresh points", BLUE, 2.6),
+        ("worst", "largest validation residual", ORANGE, 1.3),
+        ("validation", "mean square\nvalidation residual", BLUE, 2.6),
         ("loss", "training loss", "black", 0.9),
         ("error", "relative $L_2$ error", VERMILION, 2.2),
     )
@@ -115,24 +115,31 @@ def _draw_terms(axis: Axes, history: Sequence[Row], result: Row, terms: Mapping[
     _finish_logarithmic(axis, steps)
 
 
-def _draw_ratio(axis: Axes, history: Sequence[Row], result: Row, ratio: Values) -> None:
-    """Over the steps that measure it, with room for the switch that ends them."""
-    known = np.isfinite(ratio)
-    steps = _series(history, "step")[known]
+def _draw_ratio(axis: Axes, history: Sequence[Row], result: Row, windows: Sequence[Sequence[Row]]) -> None:
+    """One point per window, at its end, over the phases that measure it, with room for the switch that ends them."""
     _shade_phases(axis, history, result)
-    phases = _series(history, "phase")[known]
-    bound = _series(history, "nsr_bound")[known]
-    breaks = np.flatnonzero(np.diff(phases)) + 1
-    broken = [np.insert(values, breaks, np.nan) for values in (steps, ratio[known], bound)]
-    axis.plot(broken[0], broken[1], color=PURPLE, label="ratio")
-    if np.isfinite(bound).any():
-        axis.plot(broken[0], broken[2], color=PURPLE, linewidth=1.2, linestyle=(0, (1, 1)), label="upper confidence bound")
+    colours = (BLUE, ORANGE, GREEN, VERMILION, GREY)
+    names = list(dict.fromkeys(name for phase in windows for window in phase for name in window["terms"]))
+    for phase in windows:
+        first = phase is windows[0]
+        steps = _series(phase, "step")
+        for number, name in enumerate(names if len(names) > 1 else ()):
+            label = name.replace("_", " ") if first else None
+            axis.plot(steps, _series([window["terms"] for window in phase], name), color=colours[number % 5], linewidth=1.0, label=label)
+        axis.plot(steps, _series(phase, "nsr"), color=PURPLE, marker="o", markersize=3.5, label="ratio of each window" if first else None)
+        bound = _series(phase, "bound")
+        if np.isfinite(bound).any():
+            label = "upper confidence bound" if first else None
+            axis.plot(steps, bound, color=PURPLE, linewidth=1.2, linestyle=(0, (1, 1)), label=label)
     threshold = (result.get("switch") or {}).get("threshold")
     if threshold is not None:
         axis.axhline(threshold, color=GREY, linewidth=1.2, linestyle="--", label=f"threshold, {threshold:g}")
+    armed = next((window["step"] for phase in windows for window in phase if window["armed"]), None)
+    if armed is not None:
+        axis.axvline(armed, color=PURPLE, linewidth=1.2, linestyle=":", label="risen and halved: armed")
     _draw_switch(axis, result)
     axis.set_title("Noise-to-signal ratio of the gradient")
-    _finish_logarithmic(axis, steps * 1.04)
+    _finish_logarithmic(axis, 1.04 * np.array([window["step"] for phase in windows for window in phase]))
 
 
 def _draw_unknown(axis: Axes, history: Sequence[Row], result: Row, name: str, values: Values) -> None:
@@ -162,6 +169,14 @@ def _finish_steps(axis: Axes, steps: Values) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axis.grid(color="white", linewidth=0.8)
     axis.set_axisbelow(True)
+
+
+def _windows(history: Sequence[Row]) -> list[list[Row]]:
+    """Measurements of the noise-to-signal ratio by phase."""
+    phases: dict[int, list[Row]] = {}
+    for row in history:
+        phases.setdefault(row["phase"], []).extend(row.get("nsr_windows") or ())
+    return [windows for windows in phases.values() if windows]
 
 
 def _series(history: Sequence[Row], key: str) -> Values:

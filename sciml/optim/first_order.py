@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from jax import Array
 
 from sciml.objective import Evaluation, Objective
 from sciml.optim import noise, plateau
-from sciml.optim.noise import NoiseState
+from sciml.optim.noise import NoiseState, Windows
 from sciml.optim.plateau import PlateauState
 from sciml.optim.second_order import Ended
 from sciml.settings import Adam, Noise, Plateau
@@ -42,8 +42,8 @@ class AdamState(NamedTuple):
     components: Array
     value: Array
     gradient_norm: Array
-    noise: Array
-    """Variance (at the next phase's point counts) and signal (rows) of each term and, last, of their sum: exponential averages."""
+    windows: Windows
+    """Noise-to-signal ratios at the next phase's point counts."""
     ended: Array
 
 
@@ -79,7 +79,7 @@ class FirstOrder:
             components=jnp.full(len(self.objective.components), jnp.nan, dtype),
             value=jnp.full((), jnp.nan, dtype),
             gradient_norm=jnp.full((), jnp.nan, dtype),
-            noise=jnp.zeros((2, terms + 1), dtype),
+            windows=noise.start_windows(terms + 1, dtype),
             ended=zero + Ended.RUNNING,
         )
 
@@ -133,9 +133,14 @@ class FirstOrder:
             triggers=tuple(triggers),
             scale=jnp.where(slowdown.flat, settings.plateau_factor, 1.0) * state.scale,
             step=state.step + 1,
-            noise=0.98 * state.noise + 0.02 * measured,
+            windows=noise.record(state.windows, measured, state.step + 1, *self._meter(triggers)),
             ended=ended.astype(state.ended.dtype),
         )
+
+    def _meter(self, triggers: Sequence[NoiseState | PlateauState]) -> tuple[NoiseState | None, Noise]:
+        """The first trigger that watches the noise and its settings, or none and the default windows."""
+        pairs = zip(triggers, self.settings.until, strict=True)
+        return next(((after, each) for after, each in pairs if isinstance(each, Noise)), (None, Noise()))  # type: ignore[return-value]
 
 
 def learning_rate(settings: Adam) -> optax.Schedule:

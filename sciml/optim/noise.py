@@ -21,6 +21,9 @@ from jax import Array
 from sciml.settings import Noise
 
 SUBWINDOWS = 8
+RECENT = 16
+"""Windows that the device remembers: more than can end between two readings (train.BEST_EVERY steps, windows of at least 8)."""
+
 _QUANTILE = 1.895
 """95 % quantile of Student's t with SUBWINDOWS - 1 degrees of freedom."""
 
@@ -59,6 +62,47 @@ def observe(state: NoiseState, variance: Array, signal: Array, settings: Noise) 
     complete = sums.position == part * SUBWINDOWS
     closed = _close(sums, settings)
     return NoiseState(*(jnp.where(complete, after, before) for after, before in zip(closed, sums, strict=True)))
+
+
+class Windows(NamedTuple):
+    """The ratio of every term in each window, for the record: it decides nothing. Columns: the terms and, last, all together."""
+
+    sums: Array
+    """`(2, terms + 1)`: variance and signal over the steps of this window so far."""
+    steps: Array
+    ends: Array
+    """`(RECENT,)`: steps at which the latest windows ended, 0 where there was none yet."""
+    ratios: Array
+    """`(RECENT, terms + 1)`."""
+    bounds: Array
+    """`(RECENT,)`: upper confidence bound of the last column, NaN where no trigger computes it."""
+    armed: Array
+    """`(RECENT,)`: whether a trigger was armed by then."""
+
+
+def start_windows(columns: int, dtype: Any) -> Windows:
+    """Nothing recorded yet."""
+    unknown, zero = jnp.full(RECENT, jnp.nan, dtype), jnp.asarray(0)
+    ends, ratios = jnp.zeros(RECENT, zero.dtype), jnp.full((RECENT, columns), jnp.nan, dtype)
+    return Windows(jnp.zeros((2, columns), dtype), zero, ends, ratios, unknown, jnp.zeros(RECENT, bool))
+
+
+def record(windows: Windows, measured: Array, step: Array, trigger: NoiseState | None, settings: Noise) -> Windows:
+    """One more step: `measured` holds variance and signal `(2, terms + 1)`, `trigger` has already seen them."""
+    sums, steps = windows.sums + measured, windows.steps + 1
+    complete = steps == part_length(settings) * SUBWINDOWS
+    bound = windows.bounds[-1] * jnp.nan if trigger is None else trigger.bound
+    armed = jnp.zeros_like(windows.armed[-1]) if trigger is None else trigger.armed
+    latest = (step.astype(windows.ends.dtype), _ratio(*sums), bound, armed)
+    kept = (windows.ends, windows.ratios, windows.bounds, windows.armed)
+    pushed = (jnp.concatenate([column[1:], value[None]]) for column, value in zip(kept, latest, strict=True))
+    closed = Windows(jnp.zeros_like(sums), jnp.zeros_like(steps), *pushed)
+    return Windows(*(jnp.where(complete, after, before) for after, before in zip(closed, (sums, steps, *kept), strict=True)))
+
+
+def current_ratios(windows: Windows) -> Array:
+    """`(terms + 1,)`: of the latest window, or of the steps so far where none is complete."""
+    return jnp.where(windows.ends[-1] > 0, windows.ratios[-1], _ratio(*windows.sums))
 
 
 def part_length(settings: Noise) -> int:

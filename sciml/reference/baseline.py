@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sciml.domain import TIME
 from sciml.errors import ProblemError
 from sciml.reference.grid import Reference, observed, relative_l2
+from sciml.reference.least_squares import least_squares
 from sciml.reference.method_of_lines import DEFAULT_POINTS as method_of_lines_points
 from sciml.reference.method_of_lines import FEWEST_POINTS, method_of_lines
 from sciml.reference.steady import DEFAULT_POINTS as steady_points
@@ -27,7 +28,12 @@ def baselines(problem: Problem, reference: Reference | None) -> dict[str, dict[s
 
     A reference that is itself a classical solver's needs no second one. The number of nodes is doubled until the solver's own
     estimate of its error is below `GOOD`, at most `DOUBLINGS` times; the seconds are those of the last solve.
+
+    Unknown coefficients are fitted to the data through the method of lines: `unknowns` holds them as a result does, and the error
+    is that of the solution with them.
     """
+    if problem.unknowns:
+        return {"least_squares": _fitted(problem, reference)}
     if reference is None or reference.kind != "exact":
         return {}
     name, solve, points = _solver(problem)
@@ -39,6 +45,17 @@ def baselines(problem: Problem, reference: Reference | None) -> dict[str, dict[s
     except ProblemError as error:
         return {name: {"rel_l2": None, "seconds": None, "reason": str(error)}}
     return {name: {"rel_l2": relative_l2(reference.fields, observed(problem, solved.fields)), "seconds": solved.seconds, "reason": None}}
+
+
+def _fitted(problem: Problem, reference: Reference | None) -> dict[str, Any]:
+    try:
+        fit = least_squares(problem)
+        error = None
+        if reference is not None:
+            error = relative_l2(reference.fields, observed(problem, method_of_lines(fit.problem, grid=reference.coordinates).fields))
+    except ProblemError as error:
+        return {"rel_l2": None, "seconds": None, "reason": str(error)}
+    return {"rel_l2": error, "seconds": fit.seconds, "reason": None, "unknowns": fit.unknowns}
 
 
 def _solver(problem: Problem) -> tuple[str, Any, int]:

@@ -50,7 +50,7 @@ def method_of_lines(
         points = DEFAULT_POINTS.get(problem.domain.dimension - 1, FEWEST_POINTS)
     if points < FEWEST_POINTS or not 0 < tolerance < 1:
         raise ProblemError(f"method_of_lines needs points >= {FEWEST_POINTS} and 0 < tolerance < 1, not {points} and {tolerance:g}")
-    with jax.enable_x64(True), _on_cpu():
+    with jax.enable_x64(True), on_cpu():
         Semidiscrete(problem, FEWEST_POINTS).check()
         grid = _checked(grid, problem)
         fine, seconds = _solve(problem, points, tolerance, grid, focus)
@@ -118,7 +118,7 @@ def _advance(solver: Radau | DOP853, until: float) -> np.ndarray:
     return solver.y.copy()
 
 
-def _on_cpu() -> AbstractContextManager[object]:
+def on_cpu() -> AbstractContextManager[object]:
     """Thousands of small steps are faster on the host, where there is one to compute on."""
     try:
         return jax.default_device(jax.devices("cpu")[0])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +44,12 @@ class Semidiscrete:
         self.free = tuple(axis.free for axis in self.axes)
         self.shape = tuple(len(axis.nodes[axis.free]) for axis in self.axes)
 
+    def with_coefficients(self, values: Mapping[str, Any]) -> Semidiscrete:
+        """The same, with other coefficients in the equation (traced ones, too); initial and boundary values stay as they are."""
+        changed = copy.copy(self)
+        changed.problem = dataclasses.replace(self.problem, **values)  # type: ignore[type-var]
+        return changed
+
     def initial_state(self) -> np.ndarray:
         """The state at the start of time."""
         keys = [Derivative(name, (self.time_axis,) * order) for order in range(self.order) for name in self.fields]
@@ -59,7 +68,7 @@ class Semidiscrete:
 
     def on_grid(self, states: np.ndarray, grid: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """States (times, size) at the times of `grid` as fields of the grid's shape, axes in the order of the domain."""
-        values = np.asarray(jax.jit(jax.vmap(self._values, out_axes=1))(grid[TIME], states))
+        values = np.asarray(jax.jit(jax.vmap(self.all_values, out_axes=1))(grid[TIME], states))
         for position, (name, axis) in enumerate(zip(self.space, self.axes, strict=True), start=2):
             values = np.moveaxis(np.tensordot(axis.interpolation(grid[name]), values, axes=(1, position)), 0, position)
         return {name: np.moveaxis(values[index], 0, self.time_axis) for index, name in enumerate(self.fields)}
@@ -78,7 +87,7 @@ class Semidiscrete:
         return jnp.stack(self.problem.residuals({**known, **top}, points, {}), axis=-1)
 
     def _known(self, t: Array | float, y: Array) -> dict[Derivative, Array]:
-        values = self._values(t, y)
+        values = self.all_values(t, y)
         velocities = y[y.size // 2 :].reshape(len(self.fields), -1) if self.order == 2 else None
         known = {}
         for need in self.problem.needs:
@@ -95,7 +104,7 @@ class Semidiscrete:
             values = _apply(self.axes[position].derivative, values, position)
         return values
 
-    def _values(self, t: Array | float, y: Array) -> Array:
+    def all_values(self, t: Array | float, y: Array) -> Array:
         """All fields at all nodes, faces included, shape (fields, n_1, ..., n_d)."""
         size = len(self.fields) * int(np.prod(self.shape))
         inside = y[:size].reshape(len(self.fields), *self.shape)

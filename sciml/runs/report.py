@@ -26,7 +26,8 @@ LARGEST_LISTING = 20
 
 CAPTIONS = {
     "solution": "The solution, the reference and the pointwise error, as far as the problem has them.",
-    "history": "Residuals, error and the noise-to-signal ratio of the gradient over the optimiser's steps.",
+    "history": "Residuals, error and the noise-to-signal ratio of the gradient over the optimiser's steps; "
+    "validation residuals are those on points that are never trained on, and on measured values.",
 }
 
 
@@ -173,13 +174,18 @@ def _rivals(result: Result) -> Html:
 
 
 def _unknowns(result: Result) -> Html:
+    """Each coefficient with its standard error, as the network and, where there is one, a classical fit have found it."""
+    fits = {name: row["unknowns"] for name, row in (result.get("baselines") or {}).items() if row.get("unknowns")}
     rows = []
     for name, found in (result.get("unknowns") or {}).items():
-        spread = found.get("standard_error")
-        rows.append(
-            (symbol(name), number(found.get("value"), 6), found.get("reason") or "–" if spread is None else join(["± ", number(spread)]))
-        )
-    return table(("Coefficient", "Value", "Standard error"), rows, numbers=(1, 2)) if rows else Html()
+        rows.append((symbol(name), "this network", *_estimate(found)))
+        rows += [("", f"classical: {fit.replace('_', ' ')}", *_estimate(others[name])) for fit, others in fits.items()]
+    return table(("Coefficient", "Found by", "Value", "Standard error"), rows, numbers=(2, 3)) if rows else Html()
+
+
+def _estimate(found: Result) -> tuple[Html, Html | str]:
+    spread = found.get("standard_error")
+    return number(found.get("value"), 6), found.get("reason") or "–" if spread is None else join(["± ", number(spread)])
 
 
 def _further_figures(folder: Path) -> Html:

@@ -49,8 +49,13 @@ def _error(error: Mapping[str, Any] | None) -> str:
 
 def _baselines(baselines: Mapping[str, Mapping[str, Any]]) -> str:
     """Why a solver could not solve the problem is left to the report."""
-    solved = {name.replace("_", " "): row for name, row in baselines.items() if row["rel_l2"] is not None}
-    return "; ".join(f"{name} reaches {row['rel_l2']:.1e} in {duration(row['seconds'])}" for name, row in solved.items())
+    return "; ".join(_baseline(name.replace("_", " "), row) for name, row in baselines.items() if row["seconds"] is not None)
+
+
+def _baseline(name: str, row: Mapping[str, Any]) -> str:
+    found = ", ".join(_unknown(*item) for item in (row.get("unknowns") or {}).items())
+    reached = "" if row["rel_l2"] is None else f"reaches {row['rel_l2']:.1e} "
+    return " ".join([name, *([f"finds {found}" + (" and" if reached else "")] if found else []), f"{reached}in {duration(row['seconds'])}"])
 
 
 def _where(where: Any) -> str:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.interpolate import RegularGridInterpolator
 
 from sciml.errors import ProblemError
 from sciml.runs.catalog import list_problems, load_problem
@@ -106,3 +107,22 @@ def test_the_inverse_problem_has_the_truth_of_the_forward_one():
     assert inverse.domain.intervals == forward.domain.intervals
     data = inverse.observations().values["u"] - inverse.exact(**{k: jnp.asarray(v) for k, v in inverse.observations().coordinates.items()})
     assert float(jnp.std(data)) == pytest.approx(inverse.noise, rel=0.2)
+
+
+def test_the_bloom_is_measured_where_its_reference_is_and_its_noise_is_what_it_says():
+    """The reference satisfies no flux and logistic growth: far from the patches diffusion alone changes the mean, so
+    d/dt mean(u) = r mean(u (1 - u)) with the true rate."""
+    problem = load_problem("algae_bloom")
+    reference = problem.reference()
+    assert reference.estimated_error < 1e-6
+    t, x, u = reference.coordinates["t"], reference.coordinates["x"], reference.fields["u"]
+    mean = np.trapezoid(u, x, axis=1) / (x[-1] - x[0])
+    growth = np.trapezoid(u * (1 - u), x, axis=1) / (x[-1] - x[0])
+    rate = np.gradient(mean, t, edge_order=2)[1:-1] / growth[1:-1]
+    np.testing.assert_allclose(rate, 0.7, rtol=2e-3)
+    data = problem.observations()
+    at = RegularGridInterpolator((t, x), u, method="cubic")(np.stack([data.coordinates["t"], data.coordinates["x"]], axis=1))
+    assert np.std(data.values["u"] - at) == pytest.approx(problem.noise, rel=0.15)
+    other = load_problem("algae_bloom", {"draw": 1}).observations()
+    assert np.std(other.values["u"] - data.values["u"]) == pytest.approx(np.sqrt(2) * problem.noise, rel=0.2)
+    np.testing.assert_array_equal(data.values["u"], problem.observations().values["u"])

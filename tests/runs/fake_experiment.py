@@ -68,6 +68,7 @@ class FakeExperiment:
             "loss": 1 / step,
             "terms": {"equation": float("nan")},
             "nsr_terms": {},
+            "nsr_windows": (),
             "gradient_norm": float("inf"),
             "validation": 2 / step,
             "worst": 3 / step,

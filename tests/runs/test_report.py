@@ -64,7 +64,10 @@ def result_of(error, **changes):
         "error": error,
         "validation": {"mean_square": 4e-13, "worst": 4e-6},
         "unknowns": {"D": {"value": 0.0100012, "standard_error": 3.2e-6}},
-        "baselines": {"method of lines": {"rel_l2": 4.4e-6, "seconds": 1.9}},
+        "baselines": {
+            "method_of_lines": {"rel_l2": 4.4e-6, "seconds": 1.9},
+            "least_squares": {"rel_l2": 1e-3, "seconds": 4.0, "unknowns": {"D": {"value": 0.0100345, "standard_error": 4.4e-6}}},
+        },
     } | changes
 
 
@@ -121,7 +124,8 @@ def test_it_says_what_was_solved_and_how_well(directory):
         "Initial(start, weight=100)", "Data(coordinates={t: 1 values, x: 1 values}", "−1 to 1", "to be found, from 0.1",
         "Relative L² error", "1.0 × 10 −6", "against the exact reference", "method of lines", "83 s", "11 s of it compiling",
         "Switch at step 812 by noise: ratio 0.08 below 0.1.", "2. broyden", "5,621", "budget", "1,981", "seed 3",
-        "0.0100012", "± 3.2 × 10 −6", 'problem = "wave"', "versions jax", "0.10.2", "wave-0123abcd",
+        "0.0100012", "± 3.2 × 10 −6", "classical: least squares", "0.0100345", "± 4.4 × 10 −6",
+        'problem = "wave"', "versions jax", "0.10.2", "wave-0123abcd",
     ):  # fmt: skip
         assert words in page.text, words
 

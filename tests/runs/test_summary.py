@@ -39,6 +39,15 @@ def test_a_finished_run(tmp_path):
     assert "next" not in text
 
 
+def test_classical_solvers_stand_beside(tmp_path):
+    """One that failed is left to the report."""
+    fit = {"rel_l2": 2e-3, "seconds": 4.2, "reason": None, "unknowns": {"D": {"value": 0.0123, "standard_error": 3e-5}}}
+    solver = {"rel_l2": 1e-9, "seconds": 0.5, "reason": None}
+    failed = {"rel_l2": None, "seconds": None, "reason": "no Initial for u"}
+    text = summary(tmp_path, RESULT | {"baselines": {"least_squares": fit, "method_of_lines": solver, "collocation": failed}})
+    assert "least squares finds D = 0.012300 ± 0.000030 and reaches 2.0e-03 in 4.2 s; method of lines reaches 1.0e-09 in 0.5 s\n" in text
+
+
 def test_an_error_below_that_of_the_reference_is_not_claimed(tmp_path):
     floor = RESULT["error"] | {"at_floor": True, "reference": {"kind": "cole_hopf", "estimated_error": 1e-8, "seconds": 3.0}}
     text = summary(tmp_path, RESULT | {"error": floor})
