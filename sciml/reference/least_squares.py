@@ -21,7 +21,7 @@ from sciml.problem import Problem
 from sciml.reference.method_of_lines import DEFAULT_POINTS, FEWEST_POINTS, on_cpu
 from sciml.reference.semidiscrete import Semidiscrete
 
-TOLERANCE = 1e-8
+TOLERANCE = 1e-7
 """Of the integrator per step, and of the minimiser: far below the noise of any measured values."""
 MOST_ITERATIONS = 100
 SINGULAR = 1e-10
