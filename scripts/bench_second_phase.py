@@ -57,9 +57,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"`{arguments.problem}`, {POINTS:,} points, {os.cpu_count()} cores, {platform.machine()}, jax {jax.__version__}, float64;")
     print(f"load average before the first row {os.getloadavg()[0]:.1f}. Microseconds, medians of {arguments.repeats}.\n")
-    print(
-        "| parameters | iteration | evaluations in it | one evaluation | all of them | update | memory's floor | update over floor | the rest |"
-    )
+    print("| " + " | ".join(HEADS) + " |")
     print("|---" * len(HEADS) + "|", flush=True)
     for wanted in arguments.parameters:
         print(row(arguments.problem, width_of(wanted), arguments.iterations, arguments.repeats), flush=True)
