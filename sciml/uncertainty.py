@@ -14,7 +14,8 @@ from sciml.jacobian import linearise, prepare_rows
 from sciml.objective import Objective
 
 RIDGE = 100.0
-"""Multiples of the rounding error of the Gauss-Newton matrix below which a direction of the parameters counts as free."""
+"""Multiples of the rounding error of what the data say (their part of the Gauss-Newton matrix) below which a direction of the parameters
+counts as free. Of the whole matrix it would grow with the equation's weight and hide what the data say."""
 
 FREE = 0.01
 """A coefficient of which a larger share lies in free directions is not determined."""
@@ -93,10 +94,12 @@ def _spread(objective: Objective, theta: Array, points: tuple[Array, ...], posit
     """For noise of variance one: the covariance of the unknowns' trainable numbers. Then the share of each that lies in free
     directions, the sum of the data's squared residuals, and the degrees of freedom left."""
     rows = linearise(objective, theta, prepare_rows(objective, points))
-    ridge = RIDGE * jnp.finfo(theta.dtype).eps * jnp.sum(rows.jacobian**2)
+    measured = rows.measured & (rows.scale > 0)
+    eps = jnp.finfo(theta.dtype).eps
+    informed = jnp.sum(jnp.where(measured[:, None], rows.jacobian, 0.0) ** 2)
+    ridge = RIDGE * eps * jnp.maximum(informed, eps * jnp.sum(rows.jacobian**2))
     stacked = jnp.concatenate([rows.jacobian, jnp.sqrt(ridge) * jnp.eye(theta.size, dtype=theta.dtype)])
     orthogonal, triangular = jnp.linalg.qr(stacked)
-    measured = rows.measured & (rows.scale > 0)
     of_data = jnp.where(measured[:, None], orthogonal[: rows.residuals.size], 0.0)
     units = jnp.eye(theta.size, dtype=theta.dtype)[:, positions]
     solved = jax.scipy.linalg.solve_triangular(triangular, units, trans=1)

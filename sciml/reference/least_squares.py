@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix
 from jax import Array
 
 from sciml.conditions import Data, Term
@@ -21,7 +19,7 @@ from sciml.problem import Problem
 from sciml.reference.method_of_lines import DEFAULT_POINTS, FEWEST_POINTS, on_cpu
 from sciml.reference.semidiscrete import Semidiscrete
 
-TOLERANCE = 1e-8
+TOLERANCE = 1e-7
 """Of the integrator per step, and of the minimiser: far below the noise of any measured values."""
 MOST_ITERATIONS = 100
 SINGULAR = 1e-10
@@ -120,6 +118,9 @@ def observe(terms: list[Term], equations: Semidiscrete, problem: Problem) -> Obs
 def _minimiser(problem: Problem, equations: Semidiscrete) -> Callable[..., tuple[Array, Array, Array, Array]]:
     """From a start, the initial state and the observations to the minimum, its residuals, their derivatives `(n, k)` by the
     coefficients, and whether it is one."""
+    import diffrax  # both here, since most runs do not need them and they take long to import
+    import optimistix
+
     first, last = problem.domain.intervals[TIME]
 
     def residuals(raw: Array, given: tuple[Array, Observations]) -> Array:
@@ -148,7 +149,8 @@ def _minimiser(problem: Problem, equations: Semidiscrete) -> Callable[..., tuple
         found = optimistix.least_squares(residuals, solver, raw, given, options={"jac": "fwd"}, max_steps=MOST_ITERATIONS, throw=False)
         at = found.value
         slopes = jnp.diag(jax.jacfwd(lambda raw: _values(problem, raw))(at))
-        return at, residuals(at, given), jax.jacfwd(residuals)(at, given) / slopes[None, :], found.result == optimistix.RESULTS.successful
+        jacobian, left = jax.jacfwd(lambda raw: (residuals(raw, given),) * 2, has_aux=True)(at)
+        return at, left, jacobian / slopes[None, :], found.result == optimistix.RESULTS.successful
 
     return minimise
 
