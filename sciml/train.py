@@ -289,20 +289,24 @@ class Training:
             cursor.outcome = Outcome.OK
 
     def _next_slab(self) -> None:
-        """The next slab of time starts from the best parameters of this one. A second phase goes on with its curvature, without the
-        first-order phases before it."""
+        """The next slab of time: where the best parameters of this one fit it better than untrained ones, a second phase goes on
+        from them with its curvature; otherwise all phases begin anew."""
         cursor, march = self.cursor, self.march
         assert march is not None
         cursor.slab_validations.append((cursor.best_validation, cursor.best_worst))
         cursor.slab += 1
         self.march = self.objective.replicate(March(march.number + 1, march.frozen.at[march.number].set(self.best)))
-        self.theta, runner = self.best, self._runner(cursor.position - 1)
         self.validation_batch = self._validation_batch()
         cursor.best_validation = cursor.best_worst = math.inf
         cursor.growth, cursor.cycles, cursor.plan, cursor.places = 1, 0, cursor.asked, list(range(len(cursor.asked)))
+        metric = self._runner(cursor.position - 1).metric_of(self.state)
         self.phases = list(_PHASES.validate_python(cursor.asked))
-        cursor.position = next((number for number, phase in enumerate(self.phases) if not isinstance(phase, Adam)), 0)
-        self._begin(self._runner(cursor.position), runner.metric_of(self.state))
+        second = next((number for number, phase in enumerate(self.phases) if not isinstance(phase, Adam)), None)
+        fresh, carried = (self._validate(theta, self.validation_batch).mean_square for theta in (self.objective.start, self.best))
+        goes_on = second is not None and metric is not None and carried < fresh
+        self.theta = self.best if goes_on else self.objective.start
+        cursor.position = second if goes_on and second is not None else 0
+        self._begin(self._runner(cursor.position), metric if goes_on else None)
 
     def _validation_batch(self) -> Any:
         return self.draw_validation(jax.random.fold_in(self.objective.key, 1 << 20), self.march)
