@@ -15,7 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from sciml import __version__
-from sciml.errors import ConfigError, Outcome, RunError, ScimlError
+from sciml.errors import ConfigError, Outcome, RunError, ScimlError, suggest
 from sciml.runs import catalog
 
 if TYPE_CHECKING:
@@ -121,6 +121,69 @@ def resume(
     with progress(_stderr(), quiet=quiet) as listener:
         result = execute.resume(directory, listener=listener, more=overrides, problems=problems)
     _finish(result, as_json)
+
+
+@app.command()
+def sweep(
+    source: Annotated[str, typer.Argument(metavar="FILE.toml|NAME|DIR", help="A sweep's file, or the directory of one that goes on.")],
+    overrides: Overrides = [],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the sweep's directory.")] = Path("sweeps"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each run.")] = None,
+    retries: Annotated[int | None, typer.Option(min=0, help="How often a run that died is tried again.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0.001, metavar="SECONDS", help="Longest time of one attempt at a run.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has used up its retries.")] = False,
+    problems: Problems = None,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status at the end as JSON.")] = False,
+) -> None:
+    """Make every run of a sweep that is not complete yet; killed or interrupted, the same command goes on."""
+    from sciml.batch.narrate import Narrator
+    from sciml.batch.sweep import Listener
+    from sciml.batch.sweep import sweep as make
+
+    listener = Listener() if quiet else Narrator(_stderr())
+    settings = {"workers": workers, "threads": threads, "retries": retries, "time_limit": time_limit}
+    found = make(source, out=out, overrides=overrides, problems=problems, retry_failed=retry_failed, listener=listener, **settings)
+    _print_status(found.directory, as_json)
+    if not found.complete:
+        raise typer.Exit(RunError.exit_code)
+
+
+@app.command()
+def status(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds until nothing is left to do.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show how far a sweep is and what has failed."""
+    if watch:
+        from sciml.batch.narrate import watch as show
+
+        show(directory, Console())
+    else:
+        _print_status(directory, as_json)
+
+
+@app.command()
+def table(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv, latex or json.")] = "csv",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --to json.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write; without it, to the terminal.")] = None,
+) -> None:
+    """Print a row for each run of a sweep: its axes, state, error, steps and seconds."""
+    from sciml.batch.table import FORMATS
+    from sciml.batch.table import table as make
+
+    to = "json" if as_json else to
+    if to not in FORMATS:
+        raise ConfigError(f"--to {to} does not exist; {suggest(to, FORMATS)}")
+    text = make(directory, to)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(out, str(text))
 
 
 @app.command()
@@ -232,6 +295,14 @@ def _finish(result: Result, as_json: bool) -> None:
         typer.echo(summary(result.directory, result.result))
     if result.outcome != Outcome.OK:
         raise typer.Exit(RunError.exit_code)
+
+
+def _print_status(directory: Path, as_json: bool) -> None:
+    from sciml.batch.status import describe
+    from sciml.batch.status import status as look
+
+    found = look(directory)
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
 
 
 def _configure(config: Config) -> None:

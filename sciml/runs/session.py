@@ -112,7 +112,7 @@ class Session:
         finished = Result(self.directory, result, solution)
         self.listener.finished(finished)
         if self.interrupt.signal is not None and finished.outcome == Outcome.STOPPED:
-            raise Interrupted(self.directory, self.interrupt.signal, self.training["step"])
+            raise Interrupted(self.directory, self.interrupt.signal, f"step {self.training['step']}")
         return finished
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
