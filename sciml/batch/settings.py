@@ -17,7 +17,7 @@ from sciml.settings import Settings
 
 SCHEMA_VERSION = 1
 
-LARGEST = 1_000_000
+LARGEST = 100_000
 """Runs of one sweep."""
 
 
@@ -93,7 +93,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), problems: Path | None 
         mistakes.append("it has no axis, and so there is nothing to sweep over; write [axes] with \"parameters.D\" = [0.01, 0.02], or seeds = 3")
     if runs > LARGEST:
         mistakes.append(f"{runs:,} runs are more than {LARGEST:,}; leave out some values")
-    if not wrong:
+    elif not wrong:
         mistakes += _wrong_values(base, axes, problems)
     if mistakes:
         raise ConfigError([printable(mistake) for mistake in dict.fromkeys(mistakes)], str(path))
@@ -129,7 +129,7 @@ def _read_base(sweep: Sweep, folder: Path, overrides: Sequence[str], problems: P
         name = beside if sweep.base.endswith(".toml") and not Path(sweep.base).is_absolute() else sweep.base
         document, _ = find_document(name, problems)
     except ConfigError as error:
-        return {}, [f"base: {mistake}" for mistake in error.mistakes]
+        return {}, [f"base: {error}"]
     document = _copied(document)
     mistakes = [wrong for key, value in flatten(sweep.set) if (wrong := set_value(document, key, _copied(value), f"set.{key}"))]
     mistakes += apply_overrides(document, overrides)

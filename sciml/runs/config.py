@@ -48,6 +48,9 @@ class Execution(Settings):
     """Seconds after which the run saves and stops."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Shortest time between two checkpoints."""
+    report: bool = True
+    """Whether a classical solver is run for comparison, figures are drawn and report.html is written. `sciml resume RUN --set
+    execution.report=true` does it later."""
 
 
 class Config(Settings):
