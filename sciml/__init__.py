@@ -11,8 +11,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml.batch.compare import compare as compare
     from sciml.batch.load import SweepRuns as SweepRuns
     from sciml.batch.load import load as load
+    from sciml.batch.report import report as report
     from sciml.batch.status import status as status
     from sciml.batch.sweep import sweep as sweep
     from sciml.batch.table import table as table
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "sciml.batch.compare": ("compare",),
     "sciml.batch.load": ("SweepRuns", "load"),
+    "sciml.batch.report": ("report",),
     "sciml.batch.status": ("status",),
     "sciml.batch.sweep": ("sweep",),
     "sciml.batch.table": ("table",),

@@ -187,11 +187,38 @@ def table(
 
 
 @app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
+) -> None:
+    """Write DIR/report.html: best runs, spread over seeds, figures, failures by reason, all runs."""
+    from sciml.batch.report import report as make
+
+    path = make(directory)
+    typer.echo(json.dumps({"report": str(path)}) if as_json else str(path))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show in what two runs differ, and what came out of each."""
+    from sciml.batch.compare import compare as look
+    from sciml.batch.compare import describe
+
+    found = look(first, second)
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+
+
+@app.command()
 def predict(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     at: Annotated[Path, typer.Option(metavar="POINTS.csv", help="Points: a header with the coordinates' names, then one point per line.")],
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Where to write; without it, to the terminal.")] = None,
     problems: Problems = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print coordinates and fields as JSON lists.")] = False,
 ) -> None:
     """Evaluate the solution of a run at the points of a CSV file."""
     _require_run(directory)
@@ -204,7 +231,9 @@ def predict(
     box = solution.problem.domain
     points = read_points(at, box.coordinates)
     values = solution(**points)
-    text = format_fields(points, values if isinstance(values, dict) else {solution.problem.field_names[0]: values})
+    fields = values if isinstance(values, dict) else {solution.problem.field_names[0]: values}
+    columns = {name: [float(value) for value in column] for name, column in {**points, **fields}.items()} if as_json else {}
+    text = json.dumps(columns) + "\n" if as_json else format_fields(points, fields)
     if outside := count_outside(points, box.intervals):
         typer.echo(f"extrapolated: {outside} of {len(points[box.coordinates[0]])} points are outside {box}", err=True)
     if out is None:
@@ -214,17 +243,24 @@ def predict(
 
 
 @app.command("list")
-def list_(problems: Problems = None) -> None:
+def list_(
+    problems: Problems = None, as_json: Annotated[bool, typer.Option("--json", help="Print names, files and summaries as JSON.")] = False
+) -> None:
     """Show the problems and configs that can be run by name."""
     console = Console()
-    for title, entries in (("problem", catalog.list_problems(problems)), ("config", catalog.list_configs(problems))):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(title, no_wrap=True)
-        table.add_column("")
+    found = {"problem": catalog.list_problems(problems), "config": catalog.list_configs(problems), "sweep": catalog.list_sweeps(problems)}
+    if as_json:
+        plain = {title: [{**entry._asdict(), "path": str(entry.path)} for entry in entries] for title, entries in found.items()}
+        typer.echo(json.dumps(plain, indent=2))
+        return
+    for title, entries in found.items():
+        lines = Table(box=None, pad_edge=False, header_style="bold")
+        lines.add_column(title, no_wrap=True)
+        lines.add_column("")
         for entry in entries:
-            table.add_row(entry.name, _plain(entry.summary))
+            lines.add_row(entry.name, _plain(entry.summary))
         if entries:
-            console.print(table)
+            console.print(lines)
 
 
 @app.command()
@@ -232,6 +268,7 @@ def check(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem, a config or a config file.")],
     overrides: Overrides = [],
     problems: Problems = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Find what can be found wrong without training."""
     from sciml.runs.config import load_config
@@ -244,10 +281,13 @@ def check(
     from sciml.runs.checks import check as find
 
     findings = find(problem, config)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for finding in findings:
-        table.add_row("[green]ok[/green]" if finding.ok else "[red]wrong[/red]", finding.name, _plain(finding.text))
-    Console().print(table)
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        lines = Table(box=None, pad_edge=False, show_header=False)
+        for finding in findings:
+            lines.add_row("[green]ok[/green]" if finding.ok else "[red]wrong[/red]", finding.name, _plain(finding.text))
+        Console().print(lines)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(ConfigError.exit_code)
 
@@ -256,6 +296,7 @@ def check(
 def new_problem(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and underscores.")],
     problems: Annotated[Path, typer.Option("--problems", metavar="DIR", help="Where to write it.")] = Path("problems"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
 ) -> None:
     """Write DIR/NAME.py from the template, ready to be edited and run."""
     if not re.fullmatch(catalog.NAME, name):
@@ -270,7 +311,8 @@ def new_problem(
         if path.exists():
             raise ConfigError(f"{path} exists and stays as it is; choose another name") from error
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
-    typer.echo(f"{path} written; edit it, then type: sciml check {name} --problems {problems}")
+    written = f"{path} written; edit it, then type: sciml check {name} --problems {problems}"
+    typer.echo(json.dumps({"path": str(path)}) if as_json else written)
 
 
 @app.command()

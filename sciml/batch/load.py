@@ -40,8 +40,7 @@ class SweepRuns:
         self.directory = directory
         self._states = states
         self.runs = tuple(
-            SweepRun(each.directory, each.values, each.state, "" if each.state == State.OK else each.reason, each.result, each.attempts)
-            for each in states
+            SweepRun(each.directory, each.values, each.state, each.reason, each.result, each.attempts) for each in states
         )
 
     def __repr__(self) -> str:

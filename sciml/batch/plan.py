@@ -182,8 +182,7 @@ def find_sweep(name: str, problems: Path | None = None) -> Path:
     path = Path(name)
     if path.suffix == ".toml":
         return path
-    places = [root.configs / "sweeps" for root in catalog.roots(problems)]
-    known = {file.stem: file for place in reversed(places) if place.is_dir() for file in sorted(place.glob("*.toml"))}
+    known = {entry.name: entry.path for entry in catalog.list_sweeps(problems)}
     if name not in known:
         raise ConfigError(f"there is no sweep '{name}', and no such directory or file; {suggest(name, sorted(known))}")
     return known[name]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sciml.batch import attempt
-from sciml.batch.ending import FAILURES
+from sciml.batch.ending import FAILURES, Reason
 from sciml.batch.plan import Plan, PlannedRun, is_sweep, read_plan
 from sciml.errors import ConfigError, RunError
 from sciml.runs.config import read_toml
@@ -31,7 +33,8 @@ class State(StrEnum):
 COMPLETE = frozenset({State.OK, State.DIVERGED})
 
 
-class RunState(NamedTuple):
+@dataclass(frozen=True)
+class RunState:
     """A run of a sweep, and how it stands."""
 
     index: int
@@ -41,10 +44,14 @@ class RunState(NamedTuple):
     state: State
     result: dict[str, Any]
     """The content of `result.json`; empty where there is none."""
-    attempts: tuple[dict[str, Any], ...]
-    reason: str
+    reason: str = ""
     """Why it failed, diverged or stopped."""
-    detail: str
+    detail: str = ""
+
+    @cached_property
+    def attempts(self) -> tuple[dict[str, Any], ...]:
+        """The notes of all attempts, first to last; read when they are asked for."""
+        return tuple(attempt.read_attempts(self.directory))
 
 
 def read_states(directory: Path) -> list[RunState]:
@@ -66,7 +73,7 @@ def run_state(plan: Plan, run: PlannedRun) -> RunState:
     return _state(run.index, run.name, run.values, plan.run_directory(run))
 
 
-def count_states(states: list[RunState]) -> dict[str, int]:
+def count_states(states: Sequence[RunState]) -> dict[str, int]:
     """How many runs stand how."""
     counts = Counter(each.state for each in states)
     return {str(state): counts[state] for state in State if counts[state]}
@@ -82,20 +89,22 @@ def _runs_below(directory: Path) -> Iterator[RunState]:
 
 def _state(index: int, name: str, values: dict[str, Any], directory: Path) -> RunState:
     try:
-        result = read_result(directory) or {}
-        attempts = tuple(attempt.read_attempts(directory))
+        result = read_result(directory)
+        if is_complete(result):
+            assert result is not None
+            outcome = State(result["outcome"])
+            return RunState(index, name, values, directory, outcome, result, "" if outcome == State.OK else str(outcome))
+        attempts = attempt.read_attempts(directory)
     except RunError as error:
-        return RunState(index, name, values, directory, State.FAILED, {}, (), "error", str(error))
+        return RunState(index, name, values, directory, State.FAILED, {}, "error", str(error))
     last = attempts[-1] if attempts else {}
-    reason, detail = last.get("reason", ""), last.get("detail", "")
-    if is_complete(result or None):
-        return RunState(index, name, values, directory, State(result["outcome"]), result, attempts, reason, detail)
+    reason = last.get("reason", "")
     if find_holder(directory) is not None:
         state = State.RUNNING
     elif reason in FAILURES and not last["again"]:
         state = State.FAILED
-    elif reason == "stopped":
+    elif reason == Reason.STOPPED:
         state = State.STOPPED
     else:
         state = State.WAITING
-    return RunState(index, name, values, directory, state, result, attempts, reason, detail)
+    return RunState(index, name, values, directory, state, result or {}, reason, last.get("detail", ""))

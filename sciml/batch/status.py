@@ -59,7 +59,7 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"    and {len(found['failures']) - LISTED} more in `sciml table {found['directory']} --to csv`")
     if found["best"]:
         lines.append(f"  lowest {found['best'][0]['measure']} (median over seeds):")
-        lines += [f"    {row['median']:.2e}  {values_text(_axes(row))}" for row in found["best"]]
+        lines += [f"    {row['median']:.2e}  {values_text(axis_values(row))}" for row in found["best"]]
     return "\n".join(lines)
 
 
@@ -68,7 +68,8 @@ def values_text(values: dict[str, Any]) -> str:
     return "  ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items())
 
 
-def _axes(row: dict[str, Any]) -> dict[str, Any]:
+def axis_values(row: dict[str, Any]) -> dict[str, Any]:
+    """The values of the axes in a row of `over_seeds`."""
     names: Iterable[str] = ("runs", "ok", "measure", "median", "worst", "best", "spread")
     return {key: value for key, value in row.items() if key not in names}
 

@@ -74,8 +74,8 @@ def _row(state: RunState) -> Row:
         "steps": result.get("steps"),
         "seconds": (result.get("seconds") or {}).get("total"),
         "attempts": len(state.attempts),
-        "reason": "" if state.state == "ok" else state.reason,
-        "detail": "" if state.state == "ok" else state.detail,
+        "reason": state.reason,
+        "detail": state.detail,
         **unknowns,
     }
 
@@ -94,7 +94,7 @@ def _spread(members: Sequence[RunState], measure: str) -> Row:
     values = sorted(math.inf if value is None else value for value in known)
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 and math.isfinite(values[-1]) else None
     numbers = {
-        "median": statistics.median_high(values),
+        "median": statistics.median(values),
         "worst": values[-1],
         "best": values[0],
         "spread": None if quartiles is None else quartiles[2] - quartiles[0],

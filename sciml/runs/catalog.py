@@ -80,6 +80,12 @@ def list_configs(problems: Path | None = None) -> list[Entry]:
     return [Entry(name, path, _config_summary(path)) for name, path in sorted(files.items()) if name not in known]
 
 
+def list_sweeps(problems: Path | None = None) -> list[Entry]:
+    """The sweeps that can be made by name, sorted; the summary is the comment that opens the file."""
+    files = _files([root.configs / "sweeps" for root in roots(problems)], ".toml")
+    return [Entry(name, path, _config_summary(path)) for name, path in sorted(files.items())]
+
+
 def find_problem(name: str, problems: Path | None = None) -> Path:
     """The file of the problem `name`. Raises `ConfigError` that names the closest one."""
     places = [root.problems for root in roots(problems)]
