@@ -26,6 +26,7 @@ REPEATS = 5
 
 
 def main() -> None:
+    """Plan, lay out, time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
     runs = parser.parse_args().runs
@@ -48,7 +49,15 @@ def lay_out(plan: Plan, rng: random.Random) -> None:
         directory.mkdir(parents=True)
         (directory / "config.toml").write_text(tomli_w.dumps(run.config))
         (directory / "lock").write_text("{}")
-        note = {"attempt": 1, "reason": "done", "detail": "", "again": False, "exit_code": 0, "seconds": 12.5, "ended": "2026-01-01T00:00:00"}
+        note = {
+            "attempt": 1,
+            "reason": "done",
+            "detail": "",
+            "again": False,
+            "exit_code": 0,
+            "seconds": 12.5,
+            "ended": "2026-01-01",
+        }
         (directory / "attempts.jsonl").write_text(json.dumps(note) + "\n")
         files.write_json(directory / "result.json", result(run.config["seed"], 10 ** rng.uniform(-9, -6)))
 
@@ -78,6 +87,7 @@ def result(seed: int, error: float) -> dict[str, object]:
 
 
 def timed(command: list[str]) -> float:
+    """Seconds that a command takes."""
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun

@@ -68,6 +68,7 @@ TOLD = ("run", "parameters.load", "seed", "state", "error", "residual", "steps")
 
 
 def main() -> int:
+    """Undisturbed, disturbed, compared."""
     arguments = _arguments()
     rng = random.Random(arguments.seed)
     folder = Path(tempfile.mkdtemp(prefix="sciml-survival-", dir=arguments.out))

@@ -40,7 +40,10 @@ WITHOUT_JAX = (
     "runs/mistakes",
     "runs/jsonl",
     "runs/lock",
-    *(f"batch/{name}" for name in ("axes", "settings", "plan", "state", "status", "table", "load", "sweep", "attempt", "engines", "ending")),
+    *(
+        f"batch/{name}"
+        for name in ("axes", "settings", "plan", "state", "status", "table", "load", "sweep", "attempt", "engines", "ending")
+    ),
 )
 
 

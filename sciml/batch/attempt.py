@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import sciml
 from sciml.batch.ending import BEGIN, FAILURES, LOG, RETRIED, Ending, Reason, judge
 from sciml.errors import ScimlError
-from sciml.runs import build, files
+from sciml.runs import catalog, files
+from sciml.runs.config import NAME as CONFIG
 from sciml.runs.jsonl import append_row, read_rows
 from sciml.runs.lock import Holder, find_holder
 
@@ -139,8 +140,8 @@ def _prepare(task: Task) -> list[str]:
     """The command line of a run, whose directory is made if need be."""
     directory = Path(task.directory)
     directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / build.CONFIG).exists():
-        files.write_text(directory / build.CONFIG, task.config)
+    if not (directory / CONFIG).exists():
+        files.write_text(directory / CONFIG, task.config)
         files.sync_folder(directory.parent)
     return [sys.executable, "-m", "sciml", "resume", task.directory, *(["--problems", task.problems] if task.problems else [])]
 
@@ -150,10 +151,10 @@ def _refusal(task: Task) -> Ending | None:
     if sciml.__version__ != task.version:
         return Ending(Reason.WORKER, f"this worker has sciml {sciml.__version__}, the sweep was planned with {task.version}")
     directory = Path(task.directory)
-    if directory.is_symlink() or directory.parent.is_symlink():
+    if _is_link(directory):
         return Ending(Reason.CONFIG, f"{directory} leads outside the sweep by a link; remove the link")
     try:
-        changed = build.source_hash(task.problem, Path(task.problems) if task.problems else None) != task.source
+        changed = catalog.source_hash(task.problem, Path(task.problems) if task.problems else None) != task.source
     except ScimlError as error:
         return Ending(Reason.CONFIG, str(error))
     if changed:
@@ -174,13 +175,18 @@ def _note(task: Task, ending: Ending, exit_code: int | None, seconds: float, ado
         "seconds": round(seconds, 3),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    if ending.reason != Reason.INTERRUPTED or exit_code is not None:
-        directory.mkdir(parents=True, exist_ok=True)
+    if (ending.reason != Reason.INTERRUPTED or exit_code is not None) and not _is_link(directory):
         try:
+            directory.mkdir(parents=True, exist_ok=True)
             append_row(directory / NAME, row)
         except OSError as error:  # a full disk: the note is lost, the run is not
             row |= {"reason": str(Reason.DISK), "detail": str(error), "again": False}
     return row | {"adopted": adopted}
+
+
+def _is_link(directory: Path) -> bool:
+    """Whether a run's directory, or the folder of runs, would lead outside the sweep."""
+    return directory.is_symlink() or directory.parent.is_symlink()
 
 
 def _age(holder: Holder) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from sciml.batch.table import differing
 from sciml.errors import ConfigError
 from sciml.runs import files
-from sciml.runs.build import CONFIG
+from sciml.runs.config import NAME as CONFIG
 from sciml.runs.config import read_toml
 from sciml.runs.environment import NAME as ENVIRONMENT
 from sciml.runs.result import read_result
@@ -43,8 +43,9 @@ def describe(found: Mapping[str, Any]) -> str:
     """What `compare` returns, as a table of text."""
     rows = [("", *(Path(run).name for run in found["runs"]), "")]
     for part in ("config", "results", "environment"):
-        sides = found[part].items()
-        rows += [("", "", "", ""), (part, "", "", "")] + [(f"  {key}", *map(_text, value["values"]), _ratio(value.get("ratio"))) for key, value in sides]
+        sides = found[part]
+        rows += [("", "", "", ""), (part, "", "", "")]
+        rows += [(f"  {key}", *map(_text, side["values"]), _ratio(side.get("ratio"))) for key, side in sides.items()]
         if not sides:
             rows.append(("  the same", "", "", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from sciml.errors import RunError
+from sciml.errors import Outcome, RunError
 from sciml.runs.result import is_complete, read_result
 
 LOG = "output.log"
@@ -62,9 +62,10 @@ def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None,
     except RunError as error:
         return Ending(Reason.ERROR, str(error))
     if result is not None and is_complete(result):
-        return Ending(Reason.DIVERGED, f"at step {result.get('steps', '?')}") if result["outcome"] == "diverged" else Ending(Reason.DONE)
-    if told == Reason.TIME:
-        return Ending(Reason.HANG, "it did not end when its time was up, and was killed") if killed else Ending(told, "told to save and end")
+        diverged = result["outcome"] == Outcome.DIVERGED
+        return Ending(Reason.DIVERGED, f"at step {result.get('steps', '?')}") if diverged else Ending(Reason.DONE)
+    if told == Reason.TIME and killed:
+        return Ending(Reason.HANG, "it did not end when its time was up, and was killed")
     if told is not None:
         return Ending(told)
     if exit_code is None:

@@ -39,9 +39,7 @@ class SweepRuns:
     def __init__(self, directory: Path, states: list[RunState]) -> None:
         self.directory = directory
         self._states = states
-        self.runs = tuple(
-            SweepRun(each.directory, each.values, each.state, each.reason, each.result, each.attempts) for each in states
-        )
+        self.runs = tuple(SweepRun(each.directory, each.values, each.state, each.reason, each.result, each.attempts) for each in states)
 
     def __repr__(self) -> str:
         return f"{self.directory}: {', '.join(f'{count} {state}' for state, count in self.counts.items())}"

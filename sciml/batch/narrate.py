@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from sciml.batch.ending import Reason
 from sciml.batch.plan import Plan, PlannedRun
 from sciml.batch.status import describe, status, values_text
 from sciml.batch.sweep import Listener
@@ -55,8 +56,9 @@ def watch(directory: Path, console: Console) -> None:
 
 
 def _outcome(directory: Path, note: dict[str, Any]) -> str:
-    if note["reason"] != "done":
-        return note["reason"] + (f" ({note['detail'].splitlines()[0]})" if note["detail"] else "") + (", again later" if note["again"] else "")
+    if note["reason"] != Reason.DONE:
+        detail = f" ({note['detail'].splitlines()[0]})" if note["detail"] else ""
+        return note["reason"] + detail + (", again later" if note["again"] else "")
     try:
         error = ((read_result(directory) or {}).get("error") or {}).get("rel_l2")
     except RunError:

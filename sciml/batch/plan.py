@@ -12,7 +12,7 @@ from sciml.batch.axes import Axis
 from sciml.batch.identity import name_runs
 from sciml.batch.settings import Engine, Planning, parse_sweep
 from sciml.errors import ConfigError, RunError, suggest
-from sciml.runs import build, catalog, files
+from sciml.runs import catalog, files
 from sciml.runs.config import Config, read_toml
 from sciml.runs.jsonl import JsonLines, read_rows
 
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
     def changed_problems(self) -> list[str]:
         """The problems whose text is no longer that of the plan."""
-        return [name for name, source in self.header["sources"].items() if build.source_hash(name, self.problems) != source]
+        return [name for name, source in self.header["sources"].items() if catalog.source_hash(name, self.problems) != source]
 
 
 def is_sweep(directory: Path) -> bool:
@@ -75,7 +75,7 @@ def make_plan(directory: Path, planning: Planning, problems: Path | None) -> Pla
         "sciml": sciml.__version__,
         "runs": len(configs),
         "problems": None if problems is None else os.path.relpath(problems.resolve(), directory.resolve()),
-        "sources": {name: build.source_hash(name, problems) for name in sorted({config.problem for _, config in configs})},
+        "sources": {name: catalog.source_hash(name, problems) for name in sorted({config.problem for _, config in configs})},
     } | _identity(planning)
     files.write_text(directory / SWEEP, planning.text)
     rows = [

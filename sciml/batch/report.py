@@ -63,10 +63,10 @@ def render(directory: Path, states: Sequence[RunState], rows: Sequence[Row]) -> 
 
 
 def _summary(directory: Path, states: Sequence[RunState], found: Mapping[str, Any]) -> Html:
-    counts = count_states(states)
-    whole = counts.get("ok", 0) == len(states)
-    badge = tag("span", "complete" if whole else ", ".join(f"{count} {name}" for name, count in counts.items()), class_="badge ok" if whole else "badge")
-    cards = [card("Runs", f"{len(states):,}", ", ".join(f"{count} {name}" for name, count in counts.items()))]
+    counts = ", ".join(f"{count} {name}" for name, count in count_states(states).items())
+    complete = all(state.state == State.OK for state in states)
+    badge = tag("span", "complete", class_="badge ok") if complete else tag("span", counts, class_="badge")
+    cards = [card("Runs", f"{len(states):,}", counts)]
     if found["best"]:
         first = found["best"][0]
         cards.append(card(f"Lowest {first['measure']}", number(first["median"]), values_text(axis_values(first)) or "median over seeds"))

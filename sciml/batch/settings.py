@@ -90,7 +90,9 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), problems: Path | None 
     for axis in axes:
         runs *= len(axis.rows)
     if not axes and not mistakes:
-        mistakes.append("it has no axis, and so there is nothing to sweep over; write [axes] with \"parameters.D\" = [0.01, 0.02], or seeds = 3")
+        mistakes.append(
+            'it has no axis, and so there is nothing to sweep over; write [axes] with "parameters.D" = [0.01, 0.02], or seeds = 3'
+        )
     if runs > LARGEST:
         mistakes.append(f"{runs:,} runs are more than {LARGEST:,}; leave out some values")
     elif not wrong:
@@ -103,7 +105,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), problems: Path | None 
 def parse_sweep(document: Mapping[str, Any], source: str = "") -> Sweep:
     """The settings that a parsed TOML document describes. Raises `ConfigError` with every mistake in it."""
     if document.get("kind", "sweep") != "sweep" or ("problem" in document and "base" not in document):
-        raise ConfigError(f"this is the config of one run; `sciml run {source}` runs it, and a sweep has base = \"...\" and [axes]", source)
+        raise ConfigError(f'this is the config of one run; `sciml run {source}` runs it, and a sweep has base = "..." and [axes]', source)
     tuples = {key: tuple(value) if key == "zip" and isinstance(value, list) else value for key, value in document.items()}
     if isinstance(engine := tuples.get("engine"), dict) and isinstance(engine.get("devices"), list):
         tuples["engine"] = engine | {"devices": tuple(engine["devices"])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import importlib.util
 import re
 import sys
@@ -108,6 +109,11 @@ def find_config(name: str, problems: Path | None = None) -> Path | None:
 def problem_source(name: str, problems: Path | None = None) -> str:
     """The text of the problem's file, with line ends as newlines."""
     return _read(find_problem(name, problems))
+
+
+def source_hash(name: str, problems: Path | None = None) -> str:
+    """The SHA-256 of the problem's text."""
+    return hashlib.sha256(problem_source(name, problems).encode()).hexdigest()
 
 
 def new_problem_text(name: str) -> str:

@@ -19,6 +19,7 @@ from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, printab
 from sciml.runs.overrides import apply_overrides
 from sciml.settings import LBFGS, Adam, Broyden, LineSearch, Network, Noise, Phase, Plateau, Points, Settings
 
+NAME = "config.toml"
 SCHEMA_VERSION = 1
 
 Phases = Annotated[

@@ -88,7 +88,11 @@ network.widht = 8
         read_sweep(written(tmp_path, text))
     told = "\n".join(caught.value.mistakes)
     assert len(caught.value.mistakes) == 3
-    for part in ("unknown key 'network.widht'; did you mean 'width'", "axes.parameters.r is empty", "axes.network.depth = 7 is not an axis"):
+    for part in (
+        "unknown key 'network.widht'; did you mean 'width'",
+        "axes.parameters.r is empty",
+        "axes.network.depth = 7 is not an axis",
+    ):
         assert part in told
 
 
@@ -132,7 +136,9 @@ def test_a_base_beside_the_sweep_and_what_is_set_for_all(tmp_path: Path) -> None
     path = written(tmp_path, 'base = "base.toml"\n[set]\n"network.depth" = 2\nlog_every = 9\n[axes]\nparameters.D = [0.01, 0.02]\n')
     configs = read_sweep(path, ["points.interior=64"]).configs()
     assert [config.parameters for _, config in configs] == [{"D": 0.01}, {"D": 0.02}]
-    assert {(config.network.width, config.network.depth, config.log_every, config.points.interior) for _, config in configs} == {(5, 2, 9, 64)}
+    assert {(config.network.width, config.network.depth, config.log_every, config.points.interior) for _, config in configs} == {
+        (5, 2, 9, 64)
+    }
 
 
 def test_every_shipped_sweep_is_right() -> None:

@@ -13,8 +13,8 @@ from sciml.batch.identity import name_runs
 from sciml.batch.settings import Planning, read_sweep
 from sciml.errors import ConfigError, RunError
 from sciml.runs import files
-from sciml.runs.config import load_config, run_name
 from sciml.runs.catalog import problem_source
+from sciml.runs.config import load_config, run_name
 
 TEXT = 'base = "fisher_kpp"\nseeds = 2\n[axes]\n"parameters.D" = [0.01, 0.02]\n'
 
@@ -38,7 +38,9 @@ def made(folder: Path, text: str = TEXT) -> tuple[Path, plan.Plan]:
 
 
 def test_names_are_those_of_single_runs() -> None:
-    configs = [load_config("fisher_kpp", [f"seed={seed}", f"precision={precision}"]) for seed, precision in ((0, "float64"), (1, "float32"))]
+    configs = [
+        load_config("fisher_kpp", [f"seed={seed}", f"precision={precision}"]) for seed, precision in ((0, "float64"), (1, "float32"))
+    ]
     assert name_runs(configs) == [run_name(config, problem_source("fisher_kpp"), {}) for config in configs]
 
 

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import sciml
+from sciml.batch.attempt import Task, attempt
 from sciml.errors import RunError
+from sciml.runs import catalog
+from sciml.runs.config import dump_config, load_config
 from sciml.runs.lock import exclusive, find_holder
 
 ROOT = Path(__file__).parents[2]
@@ -120,8 +123,13 @@ def test_whatever_a_run_does_the_others_are_made(sandbox: Sandbox) -> None:
 
 
 def test_a_run_that_hangs_is_ended(sandbox: Sandbox) -> None:
-    made = sandbox.make(sandbox.sweep_file([0.0, 2.0]), time_limit=12.0, retries=0)
-    assert [(str(run.state), run.reason) for run in made.runs] == [("ok", ""), ("failed", "hang")]
+    run = sandbox.folder / "runs" / "moody-00000000"
+    config = dump_config(load_config("moody", ["parameters.mood=2.0"], sandbox.problems))
+    source = catalog.source_hash("moody", sandbox.problems)
+    given = {"time_limit": 20.0, "grace": 0.5, "failures": 2, "stop": str(sandbox.folder / "stop")}
+    ended = attempt(Task(str(run), config, "moody", source, str(sandbox.problems), sciml.__version__, **given))
+    assert (ended["reason"], ended["again"]) == ("hang", True)
+    assert find_holder(run) is None
 
 
 def test_a_full_disk_stops_the_sweep_until_there_is_room(sandbox: Sandbox) -> None:
@@ -169,7 +177,9 @@ def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(sandbox: Sandb
 def test_killed_schedulers_and_runs_leave_no_trace() -> None:
     seed = os.environ.get("SCIML_CRASH_SEED", str(time.time_ns() % 2**32))
     script = [sys.executable, str(ROOT / "scripts" / "sweep_survival.py"), "--seed", seed]
-    done = subprocess.run([*script, "--runs", "4", "--scheduler-kills", "2", "--run-kills", "2"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*script, "--runs", "4", "--scheduler-kills", "2", "--run-kills", "2"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"SCIML_CRASH_SEED={seed}\n{done.stdout}\n{done.stderr}"
     print(f"SCIML_CRASH_SEED={seed}\n{done.stdout}")
 
