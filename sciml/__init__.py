@@ -11,6 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml.batch.compare import compare as compare
+    from sciml.batch.load import SweepRuns as SweepRuns
+    from sciml.batch.load import load as load
+    from sciml.batch.report import report as report
+    from sciml.batch.status import status as status
+    from sciml.batch.sweep import sweep as sweep
+    from sciml.batch.table import table as table
     from sciml.conditions import Condition as Condition
     from sciml.conditions import Data as Data
     from sciml.conditions import Dirichlet as Dirichlet
@@ -29,7 +36,6 @@ if TYPE_CHECKING:
     from sciml.nets.mlp import MLP as MLP
     from sciml.problem import Problem as Problem
     from sciml.reference import Reference as Reference
-    from sciml.runs.load import load as load
     from sciml.settings import LBFGS as LBFGS
     from sciml.settings import Adam as Adam
     from sciml.settings import Broyden as Broyden
@@ -47,13 +53,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "sciml.batch.compare": ("compare",),
+    "sciml.batch.load": ("SweepRuns", "load"),
+    "sciml.batch.report": ("report",),
+    "sciml.batch.status": ("status",),
+    "sciml.batch.sweep": ("sweep",),
+    "sciml.batch.table": ("table",),
     "sciml.conditions": ("Condition", "Data", "Dirichlet", "Initial", "Integral", "Neumann", "Periodic", "Robin", "Term"),
     "sciml.domain": ("Box",),
     "sciml.errors": ("ConfigError", "Outcome", "ProblemError", "RunError", "ScimlError"),
     "sciml.nets.mlp": ("MLP",),
     "sciml.problem": ("Problem",),
     "sciml.reference": ("Reference",),
-    "sciml.runs.load": ("load",),
     "sciml.settings": ("LBFGS", "Adam", "Broyden", "LineSearch", "Network", "Noise", "Plateau", "Points"),
     "sciml.solution": ("Solution",),
     "sciml.solve": ("Experiment", "prepare", "solve"),

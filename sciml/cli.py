@@ -15,7 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from sciml import __version__
-from sciml.errors import ConfigError, Outcome, RunError, ScimlError
+from sciml.errors import ConfigError, Outcome, RunError, ScimlError, suggest
 from sciml.runs import catalog
 
 if TYPE_CHECKING:
@@ -124,11 +124,101 @@ def resume(
 
 
 @app.command()
+def sweep(
+    source: Annotated[str, typer.Argument(metavar="FILE.toml|NAME|DIR", help="A sweep's file, or the directory of one that goes on.")],
+    overrides: Overrides = [],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the sweep's directory.")] = Path("sweeps"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each run.")] = None,
+    retries: Annotated[int | None, typer.Option(min=0, help="How often a run that died is tried again.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0.001, metavar="SECONDS", help="Longest time of one attempt at a run.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has used up its retries.")] = False,
+    problems: Problems = None,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status at the end as JSON.")] = False,
+) -> None:
+    """Make every run of a sweep that is not complete yet; killed or interrupted, the same command goes on."""
+    from sciml.batch.narrate import Narrator
+    from sciml.batch.sweep import Listener
+    from sciml.batch.sweep import sweep as make
+
+    listener = Listener() if quiet else Narrator(_stderr())
+    settings = {"workers": workers, "threads": threads, "retries": retries, "time_limit": time_limit}
+    found = make(source, out=out, overrides=overrides, problems=problems, retry_failed=retry_failed, listener=listener, **settings)
+    _print_status(found.directory, as_json)
+    if not found.complete:
+        raise typer.Exit(RunError.exit_code)
+
+
+@app.command()
+def status(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds until nothing is left to do.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show how far a sweep is and what has failed."""
+    if watch:
+        from sciml.batch.narrate import watch as show
+
+        show(directory, Console())
+    else:
+        _print_status(directory, as_json)
+
+
+@app.command()
+def table(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv, latex or json.")] = "csv",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --to json.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write; without it, to the terminal.")] = None,
+) -> None:
+    """Print a row for each run of a sweep: its axes, state, error, steps and seconds."""
+    from sciml.batch.table import FORMATS
+    from sciml.batch.table import table as make
+
+    to = "json" if as_json else to
+    if to not in FORMATS:
+        raise ConfigError(f"--to {to} does not exist; {suggest(to, FORMATS)}")
+    text = make(directory, to)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(out, str(text))
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
+) -> None:
+    """Write DIR/report.html: best runs, spread over seeds, figures, failures by reason, all runs."""
+    from sciml.batch.report import report as make
+
+    path = make(directory)
+    typer.echo(json.dumps({"report": str(path)}) if as_json else str(path))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show in what two runs differ, and what came out of each."""
+    from sciml.batch.compare import compare as look
+    from sciml.batch.compare import describe
+
+    found = look(first, second)
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+
+
+@app.command()
 def predict(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     at: Annotated[Path, typer.Option(metavar="POINTS.csv", help="Points: a header with the coordinates' names, then one point per line.")],
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Where to write; without it, to the terminal.")] = None,
     problems: Problems = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print coordinates and fields as JSON lists.")] = False,
 ) -> None:
     """Evaluate the solution of a run at the points of a CSV file."""
     _require_run(directory)
@@ -141,7 +231,9 @@ def predict(
     box = solution.problem.domain
     points = read_points(at, box.coordinates)
     values = solution(**points)
-    text = format_fields(points, values if isinstance(values, dict) else {solution.problem.observable_names[0]: values})
+    fields = values if isinstance(values, dict) else {solution.problem.observable_names[0]: values}
+    columns = {name: [float(value) for value in column] for name, column in {**points, **fields}.items()} if as_json else {}
+    text = json.dumps(columns) + "\n" if as_json else format_fields(points, fields)
     if outside := count_outside(points, box.intervals):
         typer.echo(f"extrapolated: {outside} of {len(points[box.coordinates[0]])} points are outside {box}", err=True)
     if out is None:
@@ -151,17 +243,24 @@ def predict(
 
 
 @app.command("list")
-def list_(problems: Problems = None) -> None:
+def list_(
+    problems: Problems = None, as_json: Annotated[bool, typer.Option("--json", help="Print names, files and summaries as JSON.")] = False
+) -> None:
     """Show the problems and configs that can be run by name."""
     console = Console()
-    for title, entries in (("problem", catalog.list_problems(problems)), ("config", catalog.list_configs(problems))):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(title, no_wrap=True)
-        table.add_column("")
+    found = {"problem": catalog.list_problems(problems), "config": catalog.list_configs(problems), "sweep": catalog.list_sweeps(problems)}
+    if as_json:
+        plain = {title: [{**entry._asdict(), "path": str(entry.path)} for entry in entries] for title, entries in found.items()}
+        typer.echo(json.dumps(plain, indent=2))
+        return
+    for title, entries in found.items():
+        lines = Table(box=None, pad_edge=False, header_style="bold")
+        lines.add_column(title, no_wrap=True)
+        lines.add_column("")
         for entry in entries:
-            table.add_row(entry.name, _plain(entry.summary))
+            lines.add_row(entry.name, _plain(entry.summary))
         if entries:
-            console.print(table)
+            console.print(lines)
 
 
 @app.command()
@@ -169,6 +268,7 @@ def check(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem, a config or a config file.")],
     overrides: Overrides = [],
     problems: Problems = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Find what can be found wrong without training."""
     from sciml.runs.config import load_config
@@ -181,10 +281,13 @@ def check(
     from sciml.runs.checks import check as find
 
     findings = find(problem, config)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for finding in findings:
-        table.add_row("[green]ok[/green]" if finding.ok else "[red]wrong[/red]", finding.name, _plain(finding.text))
-    Console().print(table)
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        lines = Table(box=None, pad_edge=False, show_header=False)
+        for finding in findings:
+            lines.add_row("[green]ok[/green]" if finding.ok else "[red]wrong[/red]", finding.name, _plain(finding.text))
+        Console().print(lines)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(ConfigError.exit_code)
 
@@ -193,6 +296,7 @@ def check(
 def new_problem(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and underscores.")],
     problems: Annotated[Path, typer.Option("--problems", metavar="DIR", help="Where to write it.")] = Path("problems"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
 ) -> None:
     """Write DIR/NAME.py from the template, ready to be edited and run."""
     if not re.fullmatch(catalog.NAME, name):
@@ -207,7 +311,8 @@ def new_problem(
         if path.exists():
             raise ConfigError(f"{path} exists and stays as it is; choose another name") from error
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
-    typer.echo(f"{path} written; edit it, then type: sciml check {name} --problems {problems}")
+    written = f"{path} written; edit it, then type: sciml check {name} --problems {problems}"
+    typer.echo(json.dumps({"path": str(path)}) if as_json else written)
 
 
 @app.command()
@@ -232,6 +337,14 @@ def _finish(result: Result, as_json: bool) -> None:
         typer.echo(summary(result.directory, result.result))
     if result.outcome != Outcome.OK:
         raise typer.Exit(RunError.exit_code)
+
+
+def _print_status(directory: Path, as_json: bool) -> None:
+    from sciml.batch.status import describe
+    from sciml.batch.status import status as look
+
+    found = look(directory)
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
 
 
 def _configure(config: Config) -> None:

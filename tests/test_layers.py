@@ -16,7 +16,9 @@ GROUPS = (
     ("how badly it is violated", ("sampling", "slabs", "objective", "jacobian")),
     ("how it is trained", ("optim", "train")),
     ("what comes out", ("reference", "solution", "figures", "checks", "uncertainty", "solve")),
-    ("the world", ("runs", "cli", "__main__")),
+    ("one run", ("runs",)),
+    ("many runs", ("batch",)),
+    ("the command line", ("cli", "__main__")),
 )
 LEVEL = {room: level for level, (_, rooms) in enumerate(GROUPS) for room in rooms}
 
@@ -36,6 +38,12 @@ WITHOUT_JAX = (
     "runs/catalog",
     "runs/overrides",
     "runs/mistakes",
+    "runs/jsonl",
+    "runs/lock",
+    *(
+        f"batch/{name}"
+        for name in ("axes", "settings", "plan", "state", "status", "table", "load", "sweep", "attempt", "engines", "ending")
+    ),
 )
 
 

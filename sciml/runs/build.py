@@ -11,6 +11,7 @@ import numpy as np
 
 from sciml.errors import ConfigError, ProblemError, RunError, ScimlError
 from sciml.runs import catalog, files
+from sciml.runs.config import NAME as CONFIG
 from sciml.runs.config import Config, load_config
 from sciml.runs.environment import NAME as ENVIRONMENT
 from sciml.runs.store import Store
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from sciml.problem import Problem
     from sciml.solve import Experiment
 
-CONFIG = "config.toml"
 THETA = "theta"
 """Path of the trainable numbers, one flat vector, in a `best` checkpoint."""
 
@@ -93,15 +93,10 @@ def problem_folder(directory: Path) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def source_hash(name: str, problems: Path | None) -> str:
-    """The SHA-256 of the problem's text."""
-    return hashlib.sha256(catalog.problem_source(name, problems).encode()).hexdigest()
-
-
 def has_changed(directory: Path, name: str, problems: Path | None) -> bool:
     """Whether the problem's text differs from the one that the run in `directory` began with."""
     path = directory / ENVIRONMENT
-    return path.exists() and files.read_json(path).get("problem_source") != source_hash(name, problems)
+    return path.exists() and files.read_json(path).get("problem_source") != catalog.source_hash(name, problems)
 
 
 def data_hashes(problem: Problem, config: Config) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import importlib.util
 import re
 import sys
@@ -80,6 +81,12 @@ def list_configs(problems: Path | None = None) -> list[Entry]:
     return [Entry(name, path, _config_summary(path)) for name, path in sorted(files.items()) if name not in known]
 
 
+def list_sweeps(problems: Path | None = None) -> list[Entry]:
+    """The sweeps that can be made by name, sorted; the summary is the comment that opens the file."""
+    files = _files([root.configs / "sweeps" for root in roots(problems)], ".toml")
+    return [Entry(name, path, _config_summary(path)) for name, path in sorted(files.items())]
+
+
 def find_problem(name: str, problems: Path | None = None) -> Path:
     """The file of the problem `name`. Raises `ConfigError` that names the closest one."""
     places = [root.problems for root in roots(problems)]
@@ -102,6 +109,11 @@ def find_config(name: str, problems: Path | None = None) -> Path | None:
 def problem_source(name: str, problems: Path | None = None) -> str:
     """The text of the problem's file, with line ends as newlines."""
     return _read(find_problem(name, problems))
+
+
+def source_hash(name: str, problems: Path | None = None) -> str:
+    """The SHA-256 of the problem's text."""
+    return hashlib.sha256(problem_source(name, problems).encode()).hexdigest()
 
 
 def new_problem_text(name: str) -> str:

@@ -19,6 +19,7 @@ from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, printab
 from sciml.runs.overrides import apply_overrides
 from sciml.settings import LBFGS, Adam, Broyden, LineSearch, Network, Noise, Phase, Plateau, Points, Settings
 
+NAME = "config.toml"
 SCHEMA_VERSION = 1
 
 Phases = Annotated[
@@ -48,6 +49,9 @@ class Execution(Settings):
     """Seconds after which the run saves and stops."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Shortest time between two checkpoints."""
+    report: bool = True
+    """Whether a classical solver is run for comparison, figures are drawn and report.html is written. `sciml resume RUN --set
+    execution.report=true` does it later."""
 
 
 class Config(Settings):
@@ -98,12 +102,18 @@ def load_config(name: str | Path, overrides: Sequence[str] = (), problems: Path 
 
     `overrides` are `key.path=value` texts; `problems` is a directory to look in first. Raises `ConfigError` with every mistake.
     """
+    document, source = find_document(name, problems)
+    return parse_config(document, source, overrides, problems)
+
+
+def find_document(name: str | Path, problems: Path | None = None) -> tuple[dict[str, Any], str]:
+    """The TOML document that `name` stands for, as `load_config` finds it, and what to call it in a message."""
     path = Path(name)
     if path.suffix == ".toml":
-        return parse_config(read_toml(path), str(path), overrides, problems)
+        return read_toml(path), str(path)
     if found := catalog.find_config(str(name), problems):
-        return parse_config(read_toml(found), found.name, overrides, problems)
-    return parse_config({"problem": str(name)}, "", overrides, problems)
+        return read_toml(found), found.name
+    return {"problem": str(name)}, ""
 
 
 def parse_config(data: Mapping[str, Any], source: str = "", overrides: Sequence[str] = (), problems: Path | None = None) -> Config:

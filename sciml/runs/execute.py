@@ -83,7 +83,7 @@ def _train(directory: Path, config: Config, problem: Problem, problems: Path | N
         files.sync_folder(directory)
         files.write_text(directory / build.CONFIG, dump_config(config))
         with Session(directory, config, experiment, Stopwatch(compile_time, started), interrupt, listener) as session:
-            session.note_environment(build.source_hash(config.problem, problems), problems)
+            session.note_environment(catalog.source_hash(config.problem, problems), problems)
             session.restore()
             session.train()
             return session.finish()

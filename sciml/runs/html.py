@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 from collections.abc import Iterable
 from html import escape, unescape
+from pathlib import Path
 from typing import Any
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -104,6 +106,34 @@ def table(header: Iterable[Any], rows: Iterable[Iterable[Any]], numbers: Iterabl
     head = tag("tr", *(cell("th", column, content) for column, content in enumerate(header)))
     lines = [tag("tr", *(cell("td" if column else "th", column, content) for column, content in enumerate(row))) for row in rows]
     return tag("div", tag("table", tag("thead", head), tag("tbody", *lines)), class_="wide")
+
+
+def section(title: str, content: Html) -> Html:
+    """A titled section, or nothing where there is nothing to say."""
+    return tag("section", tag("h2", title), content) if content else Html()
+
+
+def card(name: str, value: Any, note: Any) -> Html:
+    """One large value with its name and a note."""
+    parts = ((name, "name"), (value, "value"), (note, "note"))
+    return tag("div", *(tag("div", content, class_=kind) for content, kind in parts), class_="card")
+
+
+def picture(path: Path, caption: str) -> Html:
+    """A PNG inside the page, or nothing where the file is missing."""
+    if not path.exists():
+        return Html()
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    image = tag("img", src=f"data:image/png;base64,{data}", alt=caption)
+    return tag("figure", image, tag("figcaption", caption))
+
+
+def listing(path: Path, note: str) -> Html:
+    """A text file to be unfolded, or nothing where it is missing."""
+    if not path.exists():
+        return Html()
+    content = tag("pre", path.read_text(encoding="utf-8"))
+    return tag("details", tag("summary", f"{path.name}, {note}"), content)
 
 
 def prose(text: str) -> Html:

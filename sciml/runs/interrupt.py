@@ -15,13 +15,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Interrupted(ScimlError):
-    """A run that saved and stopped because a signal asked for it. Exit code 130 for Ctrl-C, 143 for the others."""
+    """A run or a sweep that saved and stopped because a signal asked for it. Exit code 130 for Ctrl-C, 143 for the others."""
 
-    def __init__(self, directory: Path, number: int, step: int) -> None:
+    def __init__(self, directory: Path, number: int, where: str, command: str = "resume") -> None:
         self.directory = directory
         self.signal = signal.Signals(number)
         self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-        super().__init__(f"stopped by {self.signal.name} at step {step}; saved; `sciml resume {directory}` goes on")
+        super().__init__(f"stopped by {self.signal.name} at {where}; saved; `sciml {command} {directory}` goes on")
 
 
 class Interrupt:

@@ -1,4 +1,4 @@
-"""Changes to a config from the command line: `--set network.width=30`, read as TOML values."""
+"""Changes to a config: `--set network.width=30` on the command line, read as TOML values, or `network.width` as a sweep's axis."""
 
 from __future__ import annotations
 
@@ -32,23 +32,29 @@ def _apply(data: dict[str, Any], override: str) -> str | None:
         return f"--set {override!r} is not of the form key.path=value; for example --set network.width=30"
     if text[:1] in OPENING and isinstance(parse_value(text), str) and not _is_text(text):
         return f"--set {override!r}: the value is not TOML; close every bracket and quote, and write text in quotes"
+    return set_value(data, path, parse_value(text), f"--set {override!r}")
+
+
+def set_value(data: dict[str, Any], path: str, value: Any, said: str) -> str | None:
+    """Write `value` at `path` (`network.width`, `phases.0.steps`) into `data`; return the mistake found, beginning with `said`."""
+    keys = [key.strip() for key in path.split(".")]
     place: Any = data
     for depth, key in enumerate(keys[:-1]):
         where = ".".join(keys[: depth + 1])
         if isinstance(place, dict) and key not in place and keys[depth + 1].isdecimal():
-            return f"--set {override!r}: there is no list '{where}' in the config; {_advice(keys, place)}"
+            return f"{said}: there is no list '{where}' in the config; {_advice(keys, place)}"
         if isinstance(place, dict):
             place = place.setdefault(key, {})
         elif (index := _index(place, key)) is not None:
             place = place[index]
         else:
-            return f"--set {override!r}: there is no '{where}' in the config; {_advice(keys, place)}"
+            return f"{said}: there is no '{where}' in the config; {_advice(keys, place)}"
     if isinstance(place, dict):
-        place[keys[-1]] = parse_value(text)
+        place[keys[-1]] = value
     elif (index := _index(place, keys[-1])) is not None:
-        place[index] = parse_value(text)
+        place[index] = value
     else:
-        return f"--set {override!r}: there is no '{path}' in the config; {_advice(keys, place)}"
+        return f"{said}: there is no '{path.strip()}' in the config; {_advice(keys, place)}"
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sciml.errors import Outcome
 from sciml.runs import files
-from sciml.runs.html import Html, duration, join, number, page, prose, symbol, table, tag
+from sciml.runs.html import Html, card, duration, join, listing, number, page, picture, prose, section, symbol, table, tag
 
 if TYPE_CHECKING:
     from sciml.problem import Problem
@@ -45,21 +44,16 @@ def render(directory: Path, solution: Solution, result: Result) -> Html:
     """The report as HTML."""
     sections = (
         _summary(solution, result),
-        _section("What was solved", _what_was_solved(solution)),
-        _section("How well", _how_well(result, directory / "figures" / "solution.png")),
-        _section("Unknown coefficients", _unknowns(result)),
-        _section("Training", _training(solution, result, directory / "figures" / "history.png")),
-        _section("Further figures", _further_figures(directory / "figures")),
-        _section("Config", _listing(directory / "config.toml")),
-        _section("Environment", _environment(directory / "environment.json")),
+        section("What was solved", _what_was_solved(solution)),
+        section("How well", _how_well(result, directory / "figures" / "solution.png")),
+        section("Unknown coefficients", _unknowns(result)),
+        section("Training", _training(solution, result, directory / "figures" / "history.png")),
+        section("Further figures", _further_figures(directory / "figures")),
+        section("Config", listing(directory / "config.toml", "sufficient to repeat the run")),
+        section("Environment", _environment(directory / "environment.json")),
         tag("footer", f"Written by sciml into {directory.name}. Everything in this page stands in the file itself."),
     )
     return page(f"{solution.problem.name}: report", *sections)
-
-
-def _section(title: str, content: Html) -> Html:
-    """A titled section, or nothing where there is nothing to say."""
-    return tag("section", tag("h2", title), content) if content else Html()
 
 
 # ── the first screen ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -76,22 +70,17 @@ def _cards(result: Result) -> Html:
     error, seconds, validation = (result.get(name) or {} for name in ("error", "seconds", "validation"))
     cards = []
     if error:
-        cards.append(_card("Relative L² error", _amount(error), f"against the {_kind(error)} reference"))
+        cards.append(card("Relative L² error", _amount(error), f"against the {_kind(error)} reference"))
     if validation:
         note = join(["on fresh points and measured values; largest ", number(validation.get("worst"))])
-        cards.append(_card("Mean square residual", number(validation.get("mean_square")), note))
+        cards.append(card("Mean square residual", number(validation.get("mean_square")), note))
     if seconds:
         note = join([duration(seconds.get("compile")), " of it compiling"])
-        cards.append(_card("Time", duration(seconds.get("total")), note))
+        cards.append(card("Time", duration(seconds.get("total")), note))
     if "parameters" in result:
         note = f"{result.get('precision', '')}, seed {result.get('seed', '–')}"
-        cards.append(_card("Trainable numbers", f"{result['parameters']:,}", note))
+        cards.append(card("Trainable numbers", f"{result['parameters']:,}", note))
     return tag("div", *cards, class_="cards")
-
-
-def _card(name: str, value: Any, note: Any) -> Html:
-    parts = ((name, "name"), (value, "value"), (note, "note"))
-    return tag("div", *(tag("div", content, class_=kind) for content, kind in parts), class_="card")
 
 
 def _amount(error: Result) -> Html:
@@ -193,13 +182,7 @@ def _further_figures(folder: Path) -> Html:
 
 
 def _figure(path: Path) -> Html:
-    """A picture inside the page, or nothing where the file is missing."""
-    if not path.exists():
-        return Html()
-    caption = CAPTIONS.get(path.stem, path.stem.replace("_", " "))
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    image = tag("img", src=f"data:image/png;base64,{data}", alt=caption)
-    return tag("figure", image, tag("figcaption", caption))
+    return picture(path, CAPTIONS.get(path.stem, path.stem.replace("_", " ")))
 
 
 def _training(solution: Solution, result: Result, figure: Path) -> Html:
@@ -239,13 +222,6 @@ def _events(solution: Solution) -> Html:
     if len(events) > LARGEST_LISTING:
         listed.append(tag("li", f"and {len(events) - LARGEST_LISTING} more in metrics.jsonl"))
     return join([tag("h3", "Events"), tag("ul", *listed)])
-
-
-def _listing(path: Path) -> Html:
-    if not path.exists():
-        return Html()
-    content = tag("pre", path.read_text(encoding="utf-8"))
-    return tag("details", tag("summary", f"{path.name}, sufficient to repeat the run"), content)
 
 
 def _environment(path: Path) -> Html:

@@ -112,7 +112,7 @@ class Session:
         finished = Result(self.directory, result, solution)
         self.listener.finished(finished)
         if self.interrupt.signal is not None and finished.outcome == Outcome.STOPPED:
-            raise Interrupted(self.directory, self.interrupt.signal, self.training["step"])
+            raise Interrupted(self.directory, self.interrupt.signal, f"step {self.training['step']}")
         return finished
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
@@ -189,19 +189,24 @@ class Session:
         """All but result.json. HDF5 writes to memory only: on a full disk it would end the process."""
         import jax.numpy as jnp
 
-        from sciml import figures
-        from sciml.runs import report
-
-        self.listener.message("writing the results, with a classical method for comparison")
-        self.baselines = self.experiment.baselines()
+        wanted = self.config.execution.report
+        self.listener.message(f"writing the results{', with a classical method for comparison' if wanted else ''}")
+        self.baselines = self.experiment.baselines() if wanted else {}
         self.unknowns = self.experiment.unknowns(jnp.asarray(self.best))
         solution = self._solution(self._result())
         files.write_bytes(self.directory / "solution.nc", solution.to_xarray().to_netcdf(engine="h5netcdf"))
+        if wanted:
+            self._report(solution)
+        return self._solution(self._result())
+
+    def _report(self, solution: Solution) -> None:
+        from sciml import figures
+        from sciml.runs import report
+
         with files.replacing_each(self.directory / "figures") as temporary:
             figures.write_all(solution, temporary)
         solution = self._solution(self._result())
         report.write(self.directory, solution, solution.result)
-        return solution
 
     def _solution(self, result: Mapping[str, Any]) -> Solution:
         import jax.numpy as jnp

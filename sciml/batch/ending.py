@@ -1,0 +1,114 @@
+"""How an attempt at a run ended, and why: told from its result, its exit status and the last lines that it wrote."""
+
+from __future__ import annotations
+
+import re
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from sciml.errors import Outcome, RunError
+from sciml.runs.result import is_complete, read_result
+
+LOG = "output.log"
+LOG_TAIL = 16_384
+"""Bytes at the end of a log that are searched for the reason."""
+
+MEMORY = re.compile(r"RESOURCE_EXHAUSTED|MemoryError|std::bad_alloc|[Oo]ut of memory|Cannot allocate memory")
+DISK = re.compile(r"no space on disk|No space left on device|Disk quota exceeded")
+
+
+class Reason(StrEnum):
+    """Why an attempt ended."""
+
+    DONE = "done"
+    DIVERGED = "diverged"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    MEMORY = "out of memory"
+    DISK = "disk full"
+    SIGNAL = "killed by a signal"
+    CRASH = "segmentation fault"
+    TIME = "time limit"
+    HANG = "hang"
+    CONFIG = "config"
+    WORKER = "wrong version"
+    ERROR = "error"
+
+
+RETRIED = frozenset({Reason.MEMORY, Reason.SIGNAL, Reason.CRASH, Reason.TIME, Reason.HANG, Reason.ERROR})
+"""What may go better the next time. Divergence and mistakes in a config come back with the same bytes."""
+
+FAILURES = RETRIED | {Reason.CONFIG, Reason.WORKER}
+"""What counts as a failed attempt. A full disk and an interruption do not: the run goes on when it is told to."""
+
+
+class Ending(NamedTuple):
+    """How an attempt ended."""
+
+    reason: Reason
+    detail: str = ""
+
+
+def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None, killed: bool = False) -> Ending:
+    """The ending of an attempt whose process is gone.
+
+    `exit_code` is negative for a signal, None for a process that another scheduler started. `told` says why it had been told to end
+    (its time was up, or all were to stop), `killed` that it did not do so.
+    """
+    try:
+        result = read_result(directory)
+    except RunError as error:
+        return Ending(Reason.ERROR, str(error))
+    if result is not None and is_complete(result):
+        diverged = result["outcome"] == Outcome.DIVERGED
+        return Ending(Reason.DIVERGED, f"at step {result.get('steps', '?')}") if diverged else Ending(Reason.DONE)
+    if told == Reason.TIME and killed:
+        return Ending(Reason.HANG, "it did not end when its time was up, and was killed")
+    if told is not None:
+        return Ending(told)
+    if exit_code is None:
+        return Ending(Reason.ERROR, "its process is gone, and nobody saw how it ended")
+    tail = _tail(directory / LOG)
+    if DISK.search(tail):
+        return Ending(Reason.DISK, _last_words(tail))
+    if MEMORY.search(tail):
+        return Ending(Reason.MEMORY, _last_words(tail))
+    if exit_code < 0 or exit_code > 128:
+        return _signalled(-exit_code if exit_code < 0 else exit_code - 128)
+    if result is not None and exit_code == 1:
+        return Ending(Reason.STOPPED, str(result.get("ended_by", "")))
+    return Ending(Reason.CONFIG if exit_code == 2 else Reason.ERROR, _last_words(tail) or f"exit code {exit_code}")
+
+
+def _signalled(number: int) -> Ending:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    if number in (signal.SIGSEGV, signal.SIGBUS):
+        return Ending(Reason.CRASH, name)
+    if number == signal.SIGKILL:
+        return Ending(Reason.SIGNAL, f"{name}; the system does that when memory runs out")
+    return Ending(Reason.SIGNAL, name)
+
+
+def _tail(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_TAIL))
+        text = file.read().decode(errors="replace")
+    return text.rpartition(BEGIN)[2]
+
+
+BEGIN = "---- attempt "
+"""How the lines of an attempt begin in the log."""
+
+
+def _last_words(tail: str) -> str:
+    """The last error that was told, or the last line."""
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("error: ")]
+    return (told or lines or [""])[-1].removeprefix("error: ")[:500]

@@ -1,0 +1,68 @@
+"""Who executes the attempts of a sweep. An engine is what `concurrent.futures` calls an executor, for tasks instead of functions."""
+
+from __future__ import annotations
+
+import os
+import queue
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+from sciml.batch.attempt import Task, attempt
+from sciml.batch.settings import Engine as Settings
+from sciml.runs.environment import available_cores
+
+
+class Engine(Protocol):
+    """Executes tasks, some at a time, in the order in which they are submitted."""
+
+    def submit(self, task: Task) -> Future[dict[str, Any]]:
+        """A future of what `attempt(task)` returns."""
+        ...
+
+    def shutdown(self) -> None:
+        """Forget what has not begun, wait for the rest, and release everything."""
+        ...
+
+
+class Slot(NamedTuple):
+    """What one run at a time may use."""
+
+    cores: tuple[int, ...]
+    device: str
+
+
+class Local:
+    """Runs on this machine: each attempt is watched by a thread, and every run is a process of its own (never a fork)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._slots: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        slots = share_out(settings, sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [])
+        for slot in slots:
+            self._slots.put(slot)
+        self._pool = ThreadPoolExecutor(len(slots), thread_name_prefix="sciml-run")
+
+    def submit(self, task: Task) -> Future[dict[str, Any]]:
+        return self._pool.submit(self._attempt, task)
+
+    def shutdown(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _attempt(self, task: Task) -> dict[str, Any]:
+        slot = self._slots.get()
+        try:
+            return attempt(task._replace(cores=slot.cores, device=slot.device))
+        finally:
+            self._slots.put(slot)
+
+
+def share_out(settings: Settings, cores: list[int]) -> list[Slot]:
+    """One slot per worker: cores and devices dealt out in turn; with more workers than cores, cores are shared."""
+    total = len(cores) or available_cores()
+    workers = settings.workers or max(len(settings.devices), 1 if settings.threads is None and settings.devices else 0)
+    workers = workers or max(1, total // (settings.threads or 1))
+    threads = settings.threads or max(1, total // workers)
+    slots = []
+    for number in range(workers):
+        mine = tuple(cores[(number * threads + each) % total] for each in range(min(threads, total))) if cores else ()
+        slots.append(Slot(mine, settings.devices[number % len(settings.devices)] if settings.devices else ""))
+    return slots

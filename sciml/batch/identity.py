@@ -1,0 +1,76 @@
+"""The names of runs: a process of its own imports JAX and reads the problems' data, so that a scheduler needs neither.
+
+`python -m sciml.batch.identity` reads `{"problems", "configs"}` as JSON and prints `{"names", "mistakes"}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sciml.errors import ConfigError, RunError, ScimlError
+from sciml.runs.compile_cache import use_compile_cache
+from sciml.runs.config import Config, parse_config, run_name
+
+
+def name_runs(configs: Sequence[Config], problems: Path | None = None) -> list[str]:
+    """The directory name of each run, as `sciml run` gives it. Builds the first experiment of each precision, to find what is wrong.
+
+    Raises `ConfigError` for problems that cannot be built or trained.
+    """
+    names: dict[int, str] = {}
+    for precision in dict.fromkeys(config.precision for config in configs):
+        chosen = [number for number, config in enumerate(configs) if config.precision == precision]
+        names |= zip(chosen, _ask([configs[number] for number in chosen], problems), strict=True)
+    return [names[number] for number in range(len(configs))]
+
+
+def _ask(configs: Sequence[Config], problems: Path | None) -> list[str]:
+    """Precision is settled once per process, and a process that only names runs leaves the accelerators alone."""
+    asked = {"problems": problems and str(problems), "configs": [config.model_dump(mode="json", exclude_none=True) for config in configs]}
+    done = subprocess.run(
+        [sys.executable, "-m", "sciml.batch.identity"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RunError(f"the runs could not be named: {(done.stderr.strip().splitlines() or ['no reason was given'])[-1]}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if answer["mistakes"]:
+        raise ConfigError(answer["mistakes"])
+    return answer["names"]
+
+
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    from sciml.runs import build, catalog
+
+    problems = None if asked["problems"] is None else Path(asked["problems"])
+    names, mistakes, hashes = [], {}, {}
+    for number, document in enumerate(asked["configs"]):
+        config = parse_config(document, problems=problems)
+        try:
+            if number == 0:
+                build.configure(config.model_copy(update={"execution": config.execution.model_copy(update={"device": "cpu"})}))
+                use_compile_cache()
+                build.build(config, catalog.load_problem(config.problem, config.parameters, problems))
+            key = json.dumps([config.problem, config.parameters, config.warm_start], sort_keys=True)
+            if key not in hashes:
+                hashes[key] = build.data_hashes(catalog.load_problem(config.problem, config.parameters, problems), config)
+            names.append(run_name(config, catalog.problem_source(config.problem, problems), hashes[key]))
+        except ConfigError as error:
+            mistakes |= dict.fromkeys(error.mistakes)
+        except ScimlError as error:
+            mistakes[str(error)] = None
+    return {"names": names, "mistakes": list(mistakes)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(json.load(sys.stdin))))  # noqa: T201

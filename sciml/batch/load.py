@@ -1,0 +1,88 @@
+"""A directory as an object: a sweep as its runs and one table, a run as its Solution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sciml.batch.plan import is_sweep
+from sciml.batch.state import RunState, State, count_states, read_states
+from sciml.batch.table import Row, over_seeds, table_rows
+
+if TYPE_CHECKING:
+    from sciml.solution import Solution
+
+
+class SweepRun(NamedTuple):
+    """One run of a sweep."""
+
+    directory: Path
+    values: dict[str, Any]
+    """What the axes are here, by key."""
+    state: State
+    reason: str
+    """Why it failed, diverged or stopped; empty for a run that is ok."""
+    result: dict[str, Any]
+    """The content of `result.json`; empty where there is none yet."""
+    attempts: tuple[dict[str, Any], ...]
+
+    def load(self) -> Solution:
+        """The best state of the run as a Solution."""
+        from sciml.runs.load import load
+
+        return load(self.directory)
+
+
+class SweepRuns:
+    """The runs of a sweep as they stand when it is loaded: `runs` in the plan's order, and `table`, a row per run."""
+
+    def __init__(self, directory: Path, states: list[RunState]) -> None:
+        self.directory = directory
+        self._states = states
+        self.runs = tuple(SweepRun(each.directory, each.values, each.state, each.reason, each.result, each.attempts) for each in states)
+
+    def __repr__(self) -> str:
+        return f"{self.directory}: {', '.join(f'{count} {state}' for state, count in self.counts.items())}"
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many runs stand how: ok, diverged, failed, stopped, running, waiting."""
+        return count_states(self._states)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run ended well."""
+        return all(run.state == State.OK for run in self.runs)
+
+    @property
+    def table(self) -> list[Row]:
+        """A dictionary per run with the same keys, for example for `pandas.DataFrame`; see `sciml.table`."""
+        return table_rows(self._states)
+
+    @property
+    def over_seeds(self) -> list[Row]:
+        """Median, worst, best and spread of the errors over the seeds of each combination of the other axes."""
+        return over_seeds(self._states)
+
+
+def load(directory: str | Path, problems: str | Path | None = None) -> Solution | SweepRuns:
+    """What a directory holds: the Solution of a run (see `sciml.Solution`), or the runs of a sweep.
+
+    `problems` is a folder to look in first for the problem's file. Loading a run sets the precision of its config, and so must
+    come before other JAX code that needs another one. Raises `RunError` for a directory that cannot be read.
+    """
+    directory = Path(directory)
+    if is_sweep(directory):
+        return load_sweep(directory)
+    from sciml.runs import load as runs_load
+
+    return runs_load.load(directory, problems)
+
+
+def load_sweep(directory: str | Path) -> SweepRuns:
+    """The runs of a sweep, or of a folder of runs."""
+    directory = Path(directory)
+    return SweepRuns(directory, read_states(directory))

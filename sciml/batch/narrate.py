@@ -1,0 +1,66 @@
+"""What a sweep shows on the terminal: a line per attempt that ended, or a status that is drawn anew."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from sciml.batch.ending import Reason
+from sciml.batch.plan import Plan, PlannedRun
+from sciml.batch.status import describe, status, values_text
+from sciml.batch.sweep import Listener
+from sciml.errors import RunError
+from sciml.runs.progress import duration
+from sciml.runs.result import read_result
+
+PAUSE = 2.0
+"""Seconds between two looks of `--watch`."""
+
+
+class Narrator(Listener):
+    """Prints one line for each attempt that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.plan: Plan | None = None
+        self.begun = time.monotonic()
+
+    def message(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def planned(self, plan: Plan, complete: int) -> None:
+        self.plan = plan
+        self.message(f"{plan.directory}: {len(plan.runs)} runs" + (f", {complete} of them complete" if complete else ""))
+
+    def ended(self, run: PlannedRun, note: dict[str, Any], done: int) -> None:
+        assert self.plan is not None
+        total = str(len(self.plan.runs))
+        text = f"{done:>{len(total)}}/{total}  {run.name}  {_outcome(self.plan.run_directory(run), note)}  {values_text(run.values)}"
+        self.message(f"{text}  {duration(note['seconds'])}" + ("  (another process made it)" if note["adopted"] else ""))
+
+
+def watch(directory: Path, console: Console) -> None:
+    """Show the status anew until nobody works on the sweep any more."""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = status(directory)
+            live.update(Text(describe(found)), refresh=True)
+            if not found["scheduler"] and not found["counts"].get("running"):
+                return
+            time.sleep(PAUSE)
+
+
+def _outcome(directory: Path, note: dict[str, Any]) -> str:
+    if note["reason"] != Reason.DONE:
+        detail = f" ({note['detail'].splitlines()[0]})" if note["detail"] else ""
+        return note["reason"] + detail + (", again later" if note["again"] else "")
+    try:
+        error = ((read_result(directory) or {}).get("error") or {}).get("rel_l2")
+    except RunError:
+        error = None
+    return "ok" if error is None else f"ok, error {error:.1e}"

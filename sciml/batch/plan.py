@@ -1,0 +1,188 @@
+"""plan.jsonl: every run of a sweep, on the disk before the first one starts; after a restart it is read, never decided again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sciml
+from sciml.batch.axes import Axis
+from sciml.batch.identity import name_runs
+from sciml.batch.settings import Engine, Planning, parse_sweep
+from sciml.errors import ConfigError, RunError, suggest
+from sciml.runs import catalog, files
+from sciml.runs.config import Config, read_toml
+from sciml.runs.jsonl import JsonLines, read_rows
+
+NAME, SWEEP, RUNS = "plan.jsonl", "sweep.toml", "runs"
+SCHEMA_VERSION = 1
+
+
+class PlannedRun(NamedTuple):
+    """A run of a sweep: its place in the plan, the name of its directory, the values of the axes, and its config."""
+
+    index: int
+    name: str
+    values: dict[str, Any]
+    config: dict[str, Any]
+
+
+class Plan(NamedTuple):
+    """What stands in the plan of the sweep in `directory`."""
+
+    directory: Path
+    header: dict[str, Any]
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def problems(self) -> Path | None:
+        """The folder that `--problems` named."""
+        named = self.header["problems"]
+        return None if named is None else self.directory / named
+
+    def run_directory(self, run: PlannedRun) -> Path:
+        """Where a run lives."""
+        return self.directory / RUNS / run.name
+
+    def changed_problems(self) -> list[str]:
+        """The problems whose text is no longer that of the plan."""
+        return [name for name, source in self.header["sources"].items() if catalog.source_hash(name, self.problems) != source]
+
+
+def is_sweep(directory: Path) -> bool:
+    """Whether a directory is that of a sweep."""
+    return (directory / SWEEP).is_file() or (directory / NAME).is_file()
+
+
+def make_plan(directory: Path, planning: Planning, problems: Path | None) -> Plan:
+    """Plan a sweep in its locked directory, or go on with the plan that stands there.
+
+    Raises `ConfigError` for what cannot be run and for a directory with another plan; then nothing in it is touched.
+    """
+    before = _read(directory)
+    if before is not None:
+        _refuse_another(before.header, planning, directory)
+        if len(before.runs) == before.header["runs"]:
+            files.write_text(directory / SWEEP, planning.text)
+            return before
+    configs = planning.configs(problems)
+    names = name_runs([config for _, config in configs], problems)
+    _refuse_twins(names, configs)
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "sciml": sciml.__version__,
+        "runs": len(configs),
+        "problems": None if problems is None else os.path.relpath(problems.resolve(), directory.resolve()),
+        "sources": {name: catalog.source_hash(name, problems) for name in sorted({config.problem for _, config in configs})},
+    } | _identity(planning)
+    files.write_text(directory / SWEEP, planning.text)
+    rows = [
+        {"index": index, "name": name, "values": values, "config": config.model_dump(mode="json", exclude_none=True)}
+        for index, (name, (values, config)) in enumerate(zip(names, configs, strict=True))
+    ]
+    _write(directory / NAME, [header, *rows])
+    (directory / RUNS).mkdir(exist_ok=True)
+    files.sync_folder(directory)
+    return read_plan(directory)
+
+
+def read_plan(directory: Path) -> Plan:
+    """The plan that stands in a sweep's directory. Raises `RunError` where there is none, or not the whole of one."""
+    plan = _read(directory)
+    if plan is None:
+        raise RunError(f"{directory} is not a sweep: it has no {NAME}; `sciml sweep FILE.toml` makes one")
+    if len(plan.runs) < plan.header["runs"]:
+        raise RunError(
+            f"{directory / NAME} has {len(plan.runs)} of its {plan.header['runs']} runs: its end is lost; "
+            f"`sciml sweep {directory}` writes it again"
+        )
+    return plan
+
+
+def read_planning(directory: Path) -> Planning:
+    """What a sweep's directory was planned from."""
+    plan = _read(directory)
+    if plan is None:
+        raise RunError(f"{directory} is not a sweep: it has no {NAME}; `sciml sweep FILE.toml` makes one")
+    axes = tuple(Axis(tuple(axis["keys"]), tuple(tuple(row) for row in axis["rows"])) for axis in plan.header["axes"])
+    return Planning(text=(directory / SWEEP).read_text(encoding="utf-8"), base=plan.header["base"], axes=axes)
+
+
+def read_engine(directory: Path) -> Engine:
+    """How a sweep's runs are to be executed, as its `sweep.toml` says."""
+    return parse_sweep(read_toml(directory / SWEEP), str(directory / SWEEP)).engine
+
+
+def _read(directory: Path) -> Plan | None:
+    path = directory / NAME
+    rows = read_rows(path)
+    if not rows:
+        return None
+    header, *rest = rows
+    version = header.get("schema_version", 0)
+    if version > SCHEMA_VERSION:
+        raise RunError(f"{path} was written by a later version of sciml; `pip install --upgrade sciml-jax` reads it")
+    try:
+        runs = tuple(PlannedRun(row["index"], _checked(row["name"], path), row["values"], row["config"]) for row in rest)
+    except KeyError as error:
+        raise RunError(f"{path} cannot be read: a line has no {error}; restore it from a copy, or begin another sweep") from error
+    return Plan(directory, header, runs)
+
+
+def _checked(name: str, path: Path) -> str:
+    """A run's name is one folder's name: a plan cannot point outside its sweep."""
+    problem, dash, digest = name.rpartition("-")
+    if not (dash and digest.isalnum() and problem.replace("_", "").isalnum()):
+        raise RunError(f"{path}: {name!r} is not the name of a run; restore the file from a copy, or begin another sweep")
+    return name
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """All at once, and on the disk when it returns."""
+    with files.replacing(path, crash_point="plan:before-rename") as temporary:
+        temporary.unlink(missing_ok=True)
+        lines = JsonLines(temporary)
+        try:
+            for row in rows:
+                lines.append(row)
+        finally:
+            lines.close()
+
+
+def _identity(planning: Planning) -> dict[str, Any]:
+    axes = [{"keys": list(axis.keys), "rows": [list(row) for row in axis.rows]} for axis in planning.axes]
+    return {"base": planning.base, "axes": axes}
+
+
+def _refuse_another(header: Mapping[str, Any], planning: Planning, directory: Path) -> None:
+    asked = _identity(planning)
+    changed = [what for what, value in asked.items() if header.get(what) != value]
+    if changed:
+        raise ConfigError(
+            f"{directory} holds another plan ({header['runs']} runs, another {' and other '.join(changed)}); it stays as it is: "
+            "choose another folder with --out, or give the sweep's file another name"
+        )
+
+
+def _refuse_twins(names: Sequence[str], configs: Sequence[tuple[dict[str, Any], Config]]) -> None:
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in first:
+            raise ConfigError(
+                f"the runs {first[name]} and {index} are the same run ({configs[first[name]][0]} and {configs[index][0]}): "
+                "an axis of [execution] or [stop] changes nothing that defines a result; take it out of [axes]"
+            )
+        first[name] = index
+
+
+def find_sweep(name: str, problems: Path | None = None) -> Path:
+    """The file of a sweep: a path ending in .toml, or the name of a shipped one. Raises `ConfigError` that names the closest."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    known = {entry.name: entry.path for entry in catalog.list_sweeps(problems)}
+    if name not in known:
+        raise ConfigError(f"there is no sweep '{name}', and no such directory or file; {suggest(name, sorted(known))}")
+    return known[name]

@@ -1,0 +1,130 @@
+"""report.html of a sweep: which runs are good, how sure that is over seeds, what failed and why; one file to open or send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sciml.batch.plan import SWEEP, is_sweep
+from sciml.batch.state import RunState, State, count_states, read_states
+from sciml.batch.status import axis_values, status, values_text
+from sciml.batch.table import Row, over_seeds, table_rows
+from sciml.runs import files
+from sciml.runs.html import Html, card, duration, join, listing, number, page, picture, section, table, tag
+
+NAME = "report.html"
+BEST = 10
+LARGEST_TABLE = 2000
+"""Runs that are listed; those of a larger sweep stand in `sciml table`."""
+
+CAPTIONS = {
+    "time": "Each complete run: its error over the time that it took.",
+    "axes": "The error along each axis: every run, the median and the worst over all other axes.",
+}
+
+
+def report(directory: str | Path) -> Path:
+    """Writes `report.html` into a sweep's directory (or a folder of runs) and returns its path."""
+    from sciml.batch.figures import write_figures
+
+    directory = Path(directory)
+    states = read_states(directory)
+    rows = table_rows(states)
+    with files.disk_errors(directory), files.replacing_each(directory / "figures") as temporary:
+        write_figures(rows, axes_of(states), temporary)
+    path = directory / NAME
+    with files.disk_errors(directory):
+        files.write_text(path, render(directory, states, rows))
+    return path
+
+
+def axes_of(states: Sequence[RunState]) -> list[str]:
+    """The keys that vary, in order."""
+    return list(dict.fromkeys(key for state in states for key in state.values))
+
+
+def render(directory: Path, states: Sequence[RunState], rows: Sequence[Row]) -> Html:
+    """The report as HTML."""
+    found = status(directory)
+    figures = join(picture(directory / "figures" / f"{name}.png", caption) for name, caption in CAPTIONS.items())
+    groups = over_seeds(states)
+    sections = (
+        _summary(directory, states, found),
+        section("Best, over seeds", _best(groups)),
+        section("What failed", _failures(states)),
+        section("Figures", figures),
+        section("All, over seeds", _groups(groups) if len(groups) > BEST else Html()),
+        section("All runs", _all(rows, axes_of(states))),
+        section("Sweep", listing(directory / SWEEP, "as it was given") if is_sweep(directory) else Html()),
+        tag("footer", f"Written by sciml into {directory.name}. Everything in this page stands in the file itself."),
+    )
+    return page(f"{directory.name}: report", *sections)
+
+
+def _summary(directory: Path, states: Sequence[RunState], found: Mapping[str, Any]) -> Html:
+    counts = ", ".join(f"{count} {name}" for name, count in count_states(states).items())
+    complete = all(state.state == State.OK for state in states)
+    badge = tag("span", "complete", class_="badge ok") if complete else tag("span", counts, class_="badge")
+    cards = [card("Runs", f"{len(states):,}", counts)]
+    if found["best"]:
+        first = found["best"][0]
+        cards.append(card(f"Lowest {first['measure']}", number(first["median"]), values_text(axis_values(first)) or "median over seeds"))
+    if found["median_seconds"] is not None:
+        cards.append(card("Time of a run", duration(found["median_seconds"]), join(["median; all together ", duration(found["seconds"])])))
+    title = tag("div", tag("h1", directory.resolve().name), badge, class_="title")
+    lead = f"{len(states):,} runs over {', '.join(axes_of(states)) or 'nothing'}"
+    return tag("header", title, tag("p", lead, class_="lead"), tag("div", *cards, class_="cards"))
+
+
+def _best(groups: Sequence[Row]) -> Html:
+    known = sorted((group for group in groups if group["median"] is not None), key=lambda group: group["median"])
+    return _groups(known[:BEST]) if known else Html()
+
+
+def _groups(groups: Sequence[Row]) -> Html:
+    """Combinations of the axes with the median, worst and spread of their seeds."""
+    axes = list(axis_values(groups[0]))
+    header = [*(axes or ["All runs"]), "ok", f"Median {groups[0]['measure']}", "Worst", "Best", "Spread (quartiles)"]
+    rows = [
+        [*([_value(group[axis]) for axis in axes] or [""]), f"{group['ok']} of {group['runs']}"]
+        + [number(group[name]) for name in ("median", "worst", "best", "spread")]
+        for group in groups[:LARGEST_TABLE]
+    ]
+    first = max(len(axes), 1)
+    return table(header, rows, numbers=range(first, first + 5))
+
+
+def _failures(states: Sequence[RunState]) -> Html:
+    """Runs that did not end well, by reason."""
+    grouped: dict[str, list[RunState]] = {}
+    for state in states:
+        if state.state in (State.FAILED, State.DIVERGED, State.STOPPED):
+            grouped.setdefault(state.reason or str(state.state), []).append(state)
+    parts = []
+    for reason, members in sorted(grouped.items(), key=lambda item: -len(item[1])):
+        rows = [(each.name, values_text(each.values), len(each.attempts), each.detail) for each in members[:BEST]]
+        more = f", the first {BEST} of them" if len(members) > BEST else ""
+        parts += [tag("h3", f"{reason}: {len(members)} runs{more}"), table(("Run", "Axes", "Attempts", "Last words"), rows, numbers=(2,))]
+    return join(parts)
+
+
+def _all(rows: Sequence[Row], axes: Sequence[str]) -> Html:
+    names = [name for name in ("error", "residual", "steps", "seconds", "attempts") if any(row[name] is not None for row in rows)]
+    header = ["Run", *axes, "State", *(name.capitalize() for name in names)]
+    lines = [
+        [row["run"], *(_value(row[axis]) for axis in axes), row["state"], *(_cell(name, row[name]) for name in names)]
+        for row in rows[:LARGEST_TABLE]
+    ]
+    more = tag("p", f"The first {LARGEST_TABLE:,} of {len(rows):,} runs; `sciml table` has all.") if len(rows) > LARGEST_TABLE else Html()
+    return join([more, table(header, lines, numbers=range(1, len(header)))])
+
+
+def _cell(name: str, value: Any) -> Any:
+    if value is None:
+        return "–"
+    return duration(value) if name == "seconds" else f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def _value(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,159 @@
+"""A sweep as one TOML file: a base config, what varies, and how the runs are executed. Every mistake shows before a run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from sciml.batch.axes import Axis, flatten, product, read_axes
+from sciml.errors import ConfigError
+from sciml.runs.config import Config, find_document, parse_config, read_toml
+from sciml.runs.mistakes import Sections, describe_mistakes, printable
+from sciml.runs.overrides import apply_overrides, set_value
+from sciml.settings import Settings
+
+SCHEMA_VERSION = 1
+
+LARGEST = 100_000
+"""Runs of one sweep."""
+
+
+class Engine(Settings):
+    """How runs are executed. Nothing here changes what they compute, but for `threads` the last digits."""
+
+    workers: int | None = Field(default=None, ge=1, le=4096, examples=[2])
+    """Runs at a time; without it, as many as the cores allow."""
+    threads: int | None = Field(default=None, ge=1, examples=[1])
+    """CPU threads of each run; without it, the cores are shared out among the workers."""
+    devices: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]{1,64}$")], ...] = Field(default=(), examples=[["0", "1"]])
+    """CUDA devices to share out, as `CUDA_VISIBLE_DEVICES` names them."""
+    retries: int = Field(default=2, ge=0, le=1000)
+    """How often a run that died is tried again; it goes on from its last checkpoint. One that diverged is not."""
+    time_limit: float | None = Field(default=None, gt=0, examples=[3600.0])
+    """Seconds after which an attempt is told to save and end, and is killed if it does not."""
+    grace: float = Field(default=30.0, gt=0)
+    """Seconds that a run has for saving when it is told to end."""
+
+
+class Sweep(Settings):
+    """Everything that a sweep is made of."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["sweep"] = "sweep"
+    base: str = Field(min_length=1, examples=["fisher_kpp"])
+    """A problem, a config, or a config file beside this one."""
+    set: dict[str, Any] = Field(default={}, examples=[{"log_every": 50}])
+    """What all runs have different from the base."""
+    axes: dict[str, Any] = Field(default={}, examples=[{"parameters.D": [0.01, 0.02]}])
+    """The values of each key; all their combinations are run."""
+    zip: tuple[dict[str, Any], ...] = Field(default=(), examples=[[{"network.width": [10, 20], "network.depth": [2, 3]}]])
+    """Keys that move together, each group an axis of its own."""
+    seeds: int | None = Field(default=None, ge=1, le=LARGEST, examples=[3])
+    """The seeds 0, 1, ... of each combination."""
+    engine: Engine = Field(default=Engine(), examples=[{"workers": 2}])
+
+
+SECTIONS = Sections(Sweep, {"engine": Engine})
+
+
+class Planning(Settings):
+    """A sweep that has been read and found right: its file's text, its base with all defaults spelled out, and its axes."""
+
+    text: str
+    base: dict[str, Any]
+    axes: tuple[Axis, ...]
+
+    def configs(self, problems: Path | None = None) -> list[tuple[dict[str, Any], Config]]:
+        """The values of the axes and the config of each run, in order. Raises `ConfigError` with every mistake."""
+        found, mistakes = [], {}
+        for values in product(self.axes):
+            try:
+                found.append((values, vary(self.base, values, problems)))
+            except ConfigError as error:
+                mistakes |= dict.fromkeys(error.mistakes)
+        if mistakes:
+            raise ConfigError(list(mistakes))
+        return found
+
+
+def read_sweep(path: Path, overrides: Sequence[str] = (), problems: Path | None = None) -> Planning:
+    """The sweep in a TOML file; `overrides` are `key.path=value` texts on the base. Raises `ConfigError` with every mistake."""
+    document = read_toml(path)
+    sweep = parse_sweep(document, str(path))
+    axes, mistakes = read_axes(sweep.axes, sweep.zip, sweep.seeds)
+    base, wrong = _read_base(sweep, path.parent, overrides, problems)
+    mistakes += wrong
+    runs = 1
+    for axis in axes:
+        runs *= len(axis.rows)
+    if not axes and not mistakes:
+        mistakes.append(
+            'it has no axis, and so there is nothing to sweep over; write [axes] with "parameters.D" = [0.01, 0.02], or seeds = 3'
+        )
+    if runs > LARGEST:
+        mistakes.append(f"{runs:,} runs are more than {LARGEST:,}; leave out some values")
+    elif not wrong:
+        mistakes += _wrong_values(base, axes, problems)
+    if mistakes:
+        raise ConfigError([printable(mistake) for mistake in dict.fromkeys(mistakes)], str(path))
+    return Planning(text=path.read_text(encoding="utf-8"), base=base, axes=tuple(axes))
+
+
+def parse_sweep(document: Mapping[str, Any], source: str = "") -> Sweep:
+    """The settings that a parsed TOML document describes. Raises `ConfigError` with every mistake in it."""
+    if document.get("kind", "sweep") != "sweep" or ("problem" in document and "base" not in document):
+        raise ConfigError(f'this is the config of one run; `sciml run {source}` runs it, and a sweep has base = "..." and [axes]', source)
+    tuples = {key: tuple(value) if key == "zip" and isinstance(value, list) else value for key, value in document.items()}
+    if isinstance(engine := tuples.get("engine"), dict) and isinstance(engine.get("devices"), list):
+        tuples["engine"] = engine | {"devices": tuple(engine["devices"])}
+    try:
+        return Sweep.model_validate(tuples, strict=True)
+    except ValidationError as error:
+        raise ConfigError([printable(text) for text in describe_mistakes(error, document, SECTIONS).values()], source) from error
+
+
+def vary(base: Mapping[str, Any], values: Mapping[str, Any], problems: Path | None = None) -> Config:
+    """The config `base` (a document) with `values` by dotted key. Raises `ConfigError` with every mistake."""
+    document = _copied(base)
+    mistakes = [wrong for key, value in values.items() if (wrong := set_value(document, key, value, f"axis '{key}'"))]
+    if mistakes:
+        raise ConfigError(mistakes)
+    return parse_config(document, problems=problems)
+
+
+def _read_base(sweep: Sweep, folder: Path, overrides: Sequence[str], problems: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """The base as a document with all defaults spelled out, and what is wrong with it."""
+    try:
+        beside = folder / sweep.base
+        name = beside if sweep.base.endswith(".toml") and not Path(sweep.base).is_absolute() else sweep.base
+        document, _ = find_document(name, problems)
+    except ConfigError as error:
+        return {}, [f"base: {error}"]
+    document = _copied(document)
+    mistakes = [wrong for key, value in flatten(sweep.set) if (wrong := set_value(document, key, _copied(value), f"set.{key}"))]
+    mistakes += apply_overrides(document, overrides)
+    try:
+        return parse_config(document, problems=problems).model_dump(mode="json", exclude_none=True), mistakes
+    except ConfigError as error:
+        return {}, mistakes + error.mistakes
+
+
+def _wrong_values(base: Mapping[str, Any], axes: Sequence[Axis], problems: Path | None) -> list[str]:
+    """What is wrong with each value of each axis, the others left as they are in the base."""
+    mistakes = []
+    for axis in axes:
+        for row in axis.rows:
+            try:
+                vary(base, dict(zip(axis.keys, row, strict=True)), problems)
+            except ConfigError as error:
+                mistakes += [text if text.startswith("axis ") else f"axis '{', '.join(axis.keys)}': {text}" for text in error.mistakes]
+    return mistakes
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(part) for key, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,224 @@
+"""The scheduler of a sweep: it may die at any instant, for all that it knows stands in the plan and in the run directories."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+import sciml
+from sciml.batch import attempt, engines, plan
+from sciml.batch.ending import FAILURES, Reason
+from sciml.batch.plan import Plan, PlannedRun
+from sciml.batch.settings import Engine, read_sweep
+from sciml.batch.state import COMPLETE, RunState, State, run_state
+from sciml.errors import ConfigError, RunError, ScimlError
+from sciml.runs import files
+from sciml.runs.interrupt import Interrupt, Interrupted, watched
+from sciml.runs.lock import exclusive, find_holder
+
+if TYPE_CHECKING:
+    from sciml.batch.load import SweepRuns
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+
+STOP = "stop"
+"""The file in a sweep's directory that tells its runs to save and end, wherever they are."""
+
+LOOK = 0.2
+"""Seconds between two looks at the signals while nothing happens."""
+
+
+class Listener:
+    """What a sweep tells while it goes on; every method does nothing."""
+
+    def message(self, text: str) -> None:
+        """A sentence that the user should read."""
+
+    def planned(self, plan: Plan, complete: int) -> None:
+        """Runs are about to start, `complete` of them were before."""
+
+    def ended(self, run: PlannedRun, note: dict[str, Any], done: int) -> None:
+        """An attempt has ended; `done` runs need no other."""
+
+
+def sweep(
+    source: str | Path,
+    *,
+    out: str | Path = "sweeps",
+    overrides: Sequence[str] = (),
+    problems: str | Path | None = None,
+    retry_failed: bool = False,
+    listener: Listener | None = None,
+    **engine: Any,
+) -> SweepRuns:
+    """Make every run of a sweep that is not complete yet, and return them all.
+
+    `source` is a sweep's file (its directory is made below `out`, and named after the file), the name of a shipped one, or the
+    directory of a sweep that goes on. `overrides` are `key.path=value` texts on its base; `engine` are settings of `[engine]`
+    that differ, for example `workers=4`. Runs that have used up their retries are left alone unless `retry_failed`.
+
+    Raises `ConfigError` for all that can be found before a run starts, `RunError` for a directory that cannot be used, and
+    `Interrupted` after a signal, once all runs have saved. Runs that fail are values, not errors: see `SweepRuns.runs`.
+    """
+    from sciml.batch.load import load_sweep
+
+    listener, folder = listener or Listener(), None if problems is None else Path(problems)
+    directory, planning = _open(Path(source), Path(out), overrides, folder)
+    with files.disk_errors(directory), exclusive(directory):
+        (directory / STOP).unlink(missing_ok=True)
+        made = plan.make_plan(directory, planning(), folder)
+        settings = _settings(directory, engine)
+        with watched() as interrupt:
+            _Scheduler(made, settings, listener, interrupt, retry_failed).run()
+    return load_sweep(directory)
+
+
+def _open(source: Path, out: Path, overrides: Sequence[str], problems: Path | None) -> tuple[Path, Callable[[], plan.Planning]]:
+    """The directory of a sweep, made if need be, and how to read what it was or is to be planned from."""
+    if source.is_dir():
+        if not plan.is_sweep(source):
+            raise ConfigError(f"{source} is not a sweep; give a sweep's file or directory, for example sweeps/front_speed")
+        if overrides:
+            raise ConfigError(f"{source} is planned, and --set cannot change it; begin another sweep from its file, with another --out")
+        return source, lambda: plan.read_planning(source)
+    file = plan.find_sweep(str(source), problems)
+    if not re.fullmatch(NAME, file.stem):
+        raise ConfigError(f"'{file.stem}' cannot name a directory (letters, digits, _ - and ., at most 64); rename {file}")
+    planning = read_sweep(file, overrides, problems)
+    directory = out / file.stem
+    if directory.is_symlink():
+        raise ConfigError(f"{directory} is a link; a sweep's directory is one of its own: remove the link, or choose another --out")
+    with files.disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    return directory, lambda: planning
+
+
+def _settings(directory: Path, changed: dict[str, Any]) -> Engine:
+    given = {key: value for key, value in changed.items() if value is not None}
+    unknown = [key for key in given if key not in Engine.model_fields]
+    if unknown:
+        raise TypeError(f"sweep() has no argument '{unknown[0]}'; settings of an engine: {', '.join(Engine.model_fields)}")
+    return Engine.model_validate(plan.read_engine(directory).model_dump() | given)
+
+
+class _Scheduler:
+    """Submits what is to be done, notes what has ended, submits again what may go better, until nothing is left."""
+
+    def __init__(self, made: Plan, settings: Engine, listener: Listener, interrupt: Interrupt, retry_failed: bool) -> None:
+        self.plan, self.settings, self.listener, self.interrupt = made, settings, listener, interrupt
+        self.retry_failed = retry_failed
+        self.ended: queue.SimpleQueue[tuple[PlannedRun, Future[dict[str, Any]]]] = queue.SimpleQueue()
+        self.pending: dict[int, Future[dict[str, Any]]] = {}
+        self.allowed: dict[int, int] = {}
+        """Failed attempts that each run may have."""
+        self.done = 0
+        self.disk_full = ""
+
+    def run(self) -> None:
+        """Raises `Interrupted` after a signal, `RunError` when the disk is full, once every run has ended."""
+        states = [run_state(self.plan, run) for run in self.plan.runs]
+        waiting = [(run, state) for run, state in zip(self.plan.runs, states, strict=True) if self._is_to_do(state)]
+        self.done = len(states) - len(waiting)
+        self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
+        self._refuse_changed_problems(bool(waiting))
+        waiting.sort(key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
+        engine = engines.Local(self.settings)
+        stop = self.plan.directory / STOP
+        try:
+            for run, state in waiting:
+                self._submit(engine, run, state)
+            self._wait(engine, stop)
+        except BaseException:
+            stop.touch()
+            self._kill_if_impatient()
+            raise
+        finally:
+            engine.shutdown()
+            stop.unlink(missing_ok=True)
+        self._say_why_it_ends()
+
+    def _is_to_do(self, state: RunState) -> bool:
+        if state.state in COMPLETE:
+            return False
+        exhausted = attempt.count_failures(state.attempts) > self.settings.retries and state.reason in FAILURES - {Reason.CONFIG}
+        return self.retry_failed or not exhausted or state.state == State.RUNNING
+
+    def _submit(self, engine: engines.Engine, run: PlannedRun, state: RunState | None = None) -> None:
+        if state is not None:
+            before = attempt.count_failures(state.attempts) if self.retry_failed else 0
+            self.allowed[run.index] = before + self.settings.retries + 1
+        future = engine.submit(self._task(run, self.allowed[run.index]))
+        self.pending[run.index] = future
+        future.add_done_callback(lambda future: self.ended.put((run, future)))
+
+    def _task(self, run: PlannedRun, failures: int) -> attempt.Task:
+        problem = run.config["problem"]
+        return attempt.Task(
+            directory=str(self.plan.run_directory(run)),
+            config=tomli_w.dumps(run.config),
+            problem=problem,
+            source=self.plan.header["sources"][problem],
+            problems=None if self.plan.problems is None else str(self.plan.problems),
+            version=sciml.__version__,
+            failures=failures,
+            time_limit=self.settings.time_limit,
+            grace=self.settings.grace,
+            stop=str(self.plan.directory / STOP),
+        )
+
+    def _wait(self, engine: engines.Engine, stop: Path) -> None:
+        while self.pending:
+            if self.interrupt.signal is not None and not stop.exists():
+                self.listener.message("stopping: the runs save and end; a second Ctrl-C kills them")
+                stop.touch()
+            if stop.exists() or self.disk_full:
+                for future in list(self.pending.values()):
+                    future.cancel()
+            try:
+                run, future = self.ended.get(timeout=LOOK)
+            except queue.Empty:
+                continue
+            del self.pending[run.index]
+            if not future.cancelled():
+                self._take(engine, run, future.result())
+
+    def _take(self, engine: engines.Engine, run: PlannedRun, note: dict[str, Any]) -> None:
+        again = note["again"] and not self.disk_full and self.interrupt.signal is None
+        self.done += not note["again"]
+        self.listener.ended(run, note, self.done)
+        if note["reason"] == Reason.DISK:
+            self.disk_full = note["detail"]
+        if again:
+            self._submit(engine, run)
+
+    def _refuse_changed_problems(self, anything_to_do: bool) -> None:
+        changed = self.plan.changed_problems() if anything_to_do else []
+        if changed:
+            raise RunError(
+                f"the problem '{changed[0]}' has changed since {self.plan.directory} was planned; undo that, or begin another sweep "
+                "with another --out"
+            )
+
+    def _kill_if_impatient(self) -> None:
+        for run in self.plan.runs if self.interrupt.signal is not None else ():
+            holder = find_holder(self.plan.run_directory(run)) if run.index in self.pending else None
+            if holder is not None and holder.is_here:
+                os.kill(holder.pid, signal.SIGKILL)
+
+    def _say_why_it_ends(self) -> None:
+        directory = self.plan.directory
+        if self.interrupt.signal is not None:
+            raise Interrupted(directory, self.interrupt.signal, f"{self.done} of {len(self.plan.runs)} runs", "sweep")
+        if self.disk_full:
+            raise RunError(f"{self.disk_full}\nno further run was started; `sciml sweep {directory}` goes on when there is room")
+
+
+__all__ = ["Interrupted", "Listener", "ScimlError", "sweep"]

@@ -1,0 +1,168 @@
+"""A sweep as one table: a row per run, as rows of Python, CSV, LaTeX or JSON; and the median, worst and spread over seeds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from sciml.batch.state import RunState, read_states
+
+Format = Literal["csv", "latex", "json"]
+FORMATS = ("csv", "latex", "json")
+Row = dict[str, Any]
+
+RESULTS = ("state", "error", "residual", "steps", "seconds", "attempts", "reason", "detail")
+"""Columns behind those of the axes."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet would compute."""
+
+
+def table(directory: str | Path, to: Format | None = None) -> list[Row] | str:
+    """The runs of a sweep, or of a folder of runs, in the plan's order.
+
+    Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `residual` (mean square on fresh
+    points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown coefficient. With `to`, the same as text.
+    """
+    rows = table_rows(read_states(Path(directory)))
+    return rows if to is None else format_table(rows, to)
+
+
+def table_rows(states: Iterable[RunState]) -> list[Row]:
+    """A row for each run; every row has the same keys."""
+    rows = [_row(state) for state in states]
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def format_table(rows: Sequence[Row], to: Format) -> str:
+    """Rows as text, with a line break at the end."""
+    if to == "json":
+        return json.dumps(list(rows), indent=2) + "\n"
+    return _csv(rows) if to == "csv" else _latex(rows)
+
+
+def over_seeds(states: Sequence[RunState]) -> list[Row]:
+    """Per combination of the other axes: how many seeds ended well, and the median, worst, best and spread of their errors.
+
+    The spread is the distance of the quartiles. An error that is not known counts as infinite, so that a seed that failed shows
+    in the worst and, if there are many, in the median. Without any known error, the residual on fresh points takes its place.
+    """
+    measure = "error" if any(_error(state) is not None for state in states) else "residual"
+    groups: dict[str, tuple[Row, list[RunState]]] = {}
+    for state in states:
+        values = {key: value for key, value in state.values.items() if key != "seed"}
+        groups.setdefault(json.dumps(values, sort_keys=True), (values, []))[1].append(state)
+    return [values | _spread(members, measure) for values, members in groups.values()]
+
+
+def _row(state: RunState) -> Row:
+    result = state.result
+    unknowns = {f"unknown.{name}": found.get("value") for name, found in (result.get("unknowns") or {}).items()}
+    return {
+        "run": state.name,
+        **state.values,
+        "state": str(state.state),
+        "error": _error(state),
+        "residual": _residual(state),
+        "steps": result.get("steps"),
+        "seconds": (result.get("seconds") or {}).get("total"),
+        "attempts": len(state.attempts),
+        "reason": state.reason,
+        "detail": state.detail,
+        **unknowns,
+    }
+
+
+def _error(state: RunState) -> float | None:
+    return (state.result.get("error") or {}).get("rel_l2")
+
+
+def _residual(state: RunState) -> float | None:
+    return (state.result.get("validation") or {}).get("mean_square")
+
+
+def _spread(members: Sequence[RunState], measure: str) -> Row:
+    read = _error if measure == "error" else _residual
+    known = [read(state) if state.state == "ok" else None for state in members]
+    values = sorted(math.inf if value is None else value for value in known)
+    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 and math.isfinite(values[-1]) else None
+    numbers = {
+        "median": statistics.median(values),
+        "worst": values[-1],
+        "best": values[0],
+        "spread": None if quartiles is None else quartiles[2] - quartiles[0],
+    }
+    return {
+        "runs": len(members),
+        "ok": sum(state.state == "ok" for state in members),
+        "measure": measure,
+        **{name: value if value is not None and math.isfinite(value) else None for name, value in numbers.items()},
+    }
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = list(rows[0]) if rows else []
+    writer.writerow(map(cell, columns))
+    writer.writerows([cell(row[column]) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+def cell(value: Any) -> str:
+    """A value as a CSV cell; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | float):
+        return repr(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _latex(rows: Sequence[Row]) -> str:
+    columns = [column for column in (rows[0] if rows else []) if column != "detail" and any(row[column] not in (None, "") for row in rows)]
+    numeric = [all(row[column] is None or isinstance(row[column], int | float) for row in rows) for column in columns]
+    lines = [
+        rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
+        r"\hline",
+        " & ".join(latex(column) for column in columns) + r" \\",
+        r"\hline",
+        *(" & ".join(latex(row[column]) for column in columns) + r" \\" for row in rows),
+        r"\hline",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {letter: f"\\{letter}" for letter in "&%$#_{}"}
+
+
+def latex(value: Any) -> str:
+    """A value as a cell of a LaTeX table, with nothing in it that LaTeX would carry out."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        text = value if isinstance(value, str) else json.dumps(value)
+        return "".join(LATEX.get(letter, letter if letter.isprintable() else " ") for letter in text)
+    text = f"{value:.3g}"
+    mantissa, e, exponent = text.partition("e")
+    return rf"${mantissa} \times 10^{{{int(exponent)}}}$" if e else text
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted key and both values of everything in which two nested tables differ."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in dict.fromkeys([*first, *second]):
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differing(one, other, f"{prefix}{key}.")
+        elif one != other:
+            found.append((f"{prefix}{key}", one, other))
+    return found
