@@ -35,8 +35,14 @@ LIMITS = {
     "kpp_sharp_1e4": (300, 1e-5, 1e-8),
     "allen_cahn_smooth": (600, 1e-6, 1e-8),
     "gray_scott_1d": (600, 1e-3, 1e-6),
+    "zeldovich": (150, 1e-6, 1e-8),
+    "drifting_pulse": (150, 1e-6, 1e-8),
+    "two_species": (150, 1e-6, 1e-8),
 }
 """Wall seconds and relative L2 that a run should stay within, and the error aimed at."""
+
+UNSEEN = Path(__file__).parent / "unseen"
+"""Problems that are not shipped: nothing was ever chosen by looking at them. They run with every default."""
 
 
 def main() -> None:
@@ -69,6 +75,7 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as cache:
         began = time.monotonic()
         command = [sys.executable, "-m", "sciml", "run", name, "--seed", str(seed), "--out", str(out), "--json", "--quiet"]
+        command += ["--problems", str(UNSEEN)] if (UNSEEN / f"{name}.py").exists() else []
         process = subprocess.Popen(command, env=os.environ | {"XDG_CACHE_HOME": cache}, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         text = process.stdout.read()
