@@ -8,7 +8,7 @@ import sciml
 
 
 class Zeldovich(sciml.Problem):
-    r"""Zeldovich's front, $u_t = D u_{xx} + k u^2 (1 - u)$, with the exact wave $(1 + e^{\sqrt{k / 2D} (x - c t)})^{-1}$, $c = \sqrt{kD / 2}$.
+    r"""Zeldovich's front, $u_t = D u_{xx} + k u^2 (1 - u)$, with the wave $(1 + e^{\sqrt{k / 2D} (x - c t)})^{-1}$, $c = \sqrt{kD / 2}$.
 
     Gilding & Kersner 2004, Travelling Waves in Nonlinear Diffusion-Convection Reaction, section 13.
     """
