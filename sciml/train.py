@@ -28,7 +28,13 @@ CYCLES = 3
 """Times that a failed second phase may go back to a first-order one (docs/design.md, 3.4)."""
 
 SUCCESS = 1e-4
-"""A second phase that has lowered its loss by this factor has converged rather than failed when it ends."""
+"""A second phase that has lowered the validation residual by this factor has converged rather than failed when it ends."""
+
+FAILURE = 0.1
+"""A second phase that ends on a plateau without having lowered the validation residual of its start by this factor has failed."""
+
+OVERFIT = 1000
+"""Iterations of a second phase with a validation residual above that of its start after which it has failed: it fits its points alone."""
 
 BEST_EVERY = 100
 """Steps between the states among which the best one is found, whatever the size of a chunk."""
@@ -40,6 +46,7 @@ _ENDED_BY = {
     Ended.LINE_SEARCH: "line search",
     Ended.STAGNATED: "stagnation",
     Ended.DIVERGED: "diverged",
+    Ended.OVERFIT: "overfitting",
 }
 
 
@@ -112,10 +119,12 @@ class Cursor:
     step: int = 0
     evaluations: int = 0
     phase_start: tuple[int, float] = (0, math.inf)
-    """Evaluations before the phase, and its first loss."""
+    """Evaluations before the phase, and the validation residual at its start."""
     running: bool = False
     growth: int = 1
     """Factor on the number of fixed points, doubled once if a second phase fails on too few."""
+    good_at: int = 0
+    """Last step of a second phase at which the validation residual was below that of its start."""
     recovered_at: int = -1
     redraws: int = 0
     cycles: int = 0
@@ -216,8 +225,8 @@ class Training:
             over = ended != Ended.RUNNING or cursor.phase_step >= settings.steps
             if judged or over:
                 self._keep(validation)
-            if judged and not over and self._is_flat(settings):
-                ended = Ended.PLATEAU
+            if judged and not over:
+                ended = self._judge(settings, float(validation.mean_square))
             if over or ended != Ended.RUNNING or cursor.phase_step >= limit:
                 return reading._replace(windows=windows), validation, ended
 
@@ -227,8 +236,17 @@ class Training:
         if mean_square < self.cursor.best_validation:
             self.cursor.best_validation, self.cursor.best_worst, self.best = mean_square, worst, self.theta
 
+    def _judge(self, settings: Phase, validation: float) -> Ended:
+        """Whether a second phase is to end, and why (a first-order phase decides on the device)."""
+        cursor = self.cursor
+        if validation <= cursor.phase_start[1]:
+            cursor.good_at = cursor.phase_step
+        if self._may_go_back(settings) and cursor.phase_step - cursor.good_at >= OVERFIT:
+            return Ended.OVERFIT
+        return Ended.PLATEAU if self._is_flat(settings) else Ended.RUNNING
+
     def _is_flat(self, settings: Phase) -> bool:
-        """Whether a second phase's best validation residual has stopped falling (a first-order phase decides on the device)."""
+        """Whether a second phase's best validation residual has stopped falling."""
         cursor = self.cursor
         flat = False
         for number, each in enumerate(() if isinstance(settings, Adam) else settings.until):
@@ -239,15 +257,14 @@ class Training:
 
     def _begin(self, runner: Any, metric: Any = None) -> None:
         cursor = self.cursor
-        cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at = True, 0, 0, -1
+        cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at, cursor.good_at = True, 0, 0, -1, 0
         cursor.plateau_marks = [math.inf] * len(self.phases[cursor.position].until)
         if cursor.best_validation == math.inf:
             self._keep(self._validate(self.theta, self.validation_batch))  # the start may be the best state there is
         if runner.fixed_points:
             self._draw()
         self.state = self.objective.replicate(runner.begin(self.theta, self.batch, cursor.step, metric))
-        first = float(self.state.value) if runner.fixed_points else math.inf
-        cursor.phase_start = (cursor.evaluations, first)
+        cursor.phase_start = (cursor.evaluations, float(self._validate(self.theta, self.validation_batch).mean_square))
 
     def _redraw(self, runner: Any) -> None:
         self._draw()
@@ -267,7 +284,7 @@ class Training:
         cursor = self.cursor
         if self._recover(settings, reading, ended, events):
             return
-        ended_by = _ENDED_BY.get(ended, "budget")
+        ended_by, failed = _ENDED_BY.get(ended, "budget"), self._has_failed(settings, ended)
         cursor.records.append(
             PhaseRecord(settings.kind, cursor.phase_step, cursor.evaluations - cursor.phase_start[0], reading.loss, ended_by)
         )
@@ -275,8 +292,8 @@ class Training:
         if isinstance(settings, Adam) and cursor.position + 1 < len(self.phases) and cursor.switch is None:
             threshold = next((each.threshold for each in settings.until if isinstance(each, Noise)), None)
             cursor.switch = {"step": cursor.step, "nsr": reading.nsr, "threshold": threshold, "by": ended_by}
-        if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
-            self._go_back(settings, reading, events)
+        if failed:
+            self._go_back(settings, events)
         last = cursor.position + 1 == len(self.phases)
         more = self.march is not None and cursor.slab + 1 < len(self.march.frozen)
         if not last or (ended != Ended.RUNNING and not more):
@@ -326,12 +343,25 @@ class Training:
         self._redraw(runner)
         return True
 
-    def _go_back(self, settings: Phase, reading: Reading, events: list[str]) -> None:
-        """A second phase that has gained little goes back to a shorter, slower first-order one, and then tries again."""
+    def _has_failed(self, settings: Phase, ended: Ended) -> bool:
+        """Whether the phase that ends has gained too little, and going back may help."""
+        best, start = self.cursor.best_validation, self.cursor.phase_start[1]
+        if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
+            return self.cursor.cycles < CYCLES and best > SUCCESS * start
+        return self._may_go_back(settings) and (ended == Ended.OVERFIT or (ended == Ended.PLATEAU and best > FAILURE * start))
+
+    def _may_go_back(self, settings: Phase) -> bool:
+        """Whether this is a second phase right after a first-order one, and not too many have failed."""
+        cursor = self.cursor
+        return not isinstance(settings, Adam) and bool(cursor.records) and cursor.records[-1].kind == "adam" and cursor.cycles < CYCLES
+
+    def _go_back(self, settings: Phase, events: list[str]) -> None:
+        """From the best state a shorter, slower first-order phase, and then the second one again."""
         cursor = self.cursor
         before = [phase for phase in self.phases[: cursor.position] if isinstance(phase, Adam)]
-        if not before or cursor.cycles >= CYCLES or reading.loss < SUCCESS * cursor.phase_start[1]:
+        if not before:
             return
+        self.theta = self.best
         cursor.cycles += 1
         last = before[-1]
         slower = last.model_copy(update={"steps": max(500, min(last.steps, 2000)), "learning_rate": 0.3 * last.learning_rate})

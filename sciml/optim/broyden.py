@@ -12,7 +12,9 @@ from sciml.optim.second_order import Metric, Pair
 
 
 class SelfScaledBroyden(Metric):
-    """The inverse Hessian H as a full matrix `(P, P)`."""
+    """The inverse Hessian H as a full matrix `(P, P)`. Its unit step overshoots (docs/decisions/007-first-trial.md)."""
+
+    lengthening = 1.25
 
     def start(self, size: int, dtype: Any) -> Array:
         return jnp.eye(size, dtype=dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,9 @@ class Memory(NamedTuple):
 
 
 class LimitedMemory(Metric):
-    """The inverse Hessian as `size` pairs."""
+    """The inverse Hessian as `size` pairs, whose unit step is tried first (Nocedal & Wright 2006, section 7.2)."""
+
+    lengthening = math.inf
 
     def __init__(self, memory: int) -> None:
         self.memory = memory

@@ -23,6 +23,7 @@ class Ended(IntEnum):
     LINE_SEARCH = 3
     STAGNATED = 4
     DIVERGED = 5
+    OVERFIT = 6
 
 
 STAGNATION_WINDOW = 100
@@ -30,10 +31,6 @@ STAGNATION_WINDOW = 100
 
 CURVATURE = 1e-10
 """A pair is used if s'y > CURVATURE |s||y|: a relative test, which does not freeze the curvature near the optimum."""
-
-
-LENGTHENING = 1.25
-"""The first trial of a line search is this much longer than the last accepted length, and at most 1 (docs/decisions/007-first-trial.md)."""
 
 
 class State(NamedTuple):
@@ -70,6 +67,9 @@ class Pair(NamedTuple):
 
 class Metric(ABC):
     """A method's approximation of the inverse Hessian."""
+
+    lengthening: float
+    """The first trial of a line search is this much longer than the last accepted length, and at most 1."""
 
     @abstractmethod
     def start(self, size: int, dtype: Any) -> Any:
@@ -129,7 +129,7 @@ def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings:
     slope = jnp.vdot(state.gradient, state.natural)
     size = jnp.linalg.norm(state.gradient)
     descends = jnp.isfinite(slope) & (slope > 0)
-    first = jnp.minimum(1.0, jnp.where(state.fresh, 1.0 / size, LENGTHENING * state.length))
+    first = jnp.minimum(1.0, jnp.where(state.fresh, 1.0 / size, metric.lengthening * state.length))
     found = search(evaluate, state.theta, state.value, state.gradient, -state.natural, jnp.where(descends, first, 0.0), settings)
     moved = descends & found.found
     length = jnp.where(moved, found.length, 0.0)
