@@ -211,6 +211,7 @@ def draw_errors(axis: Any, rows: Sequence[Row]) -> None:
         errors = [row["rel_l2"] for row in rows if row["switch"] == switch]
         axis.semilogy([position] * len(errors), errors, "o", color="#0072b2" if switch == "noise" else "#555555", ms=5, alpha=0.8)
     axis.set_xticks(range(len(SWITCHES)), list(SWITCHES), rotation=30)
+    axis.set_xlim(-0.5, len(SWITCHES) - 0.5)
     axis.set_xlabel("switch")
     axis.grid(alpha=0.3)
 

@@ -149,11 +149,16 @@ def table(rows: list[Row], problems: list[str], limits: list[float]) -> str:
                 row = worst.get(tool)
                 cells += ["", ""] if row is None else [f"{row['rel_l2']:.1e}", f"{row['seconds']:.0f} s"]
                 if tool != "sciml":
-                    cells.append(f"{row['rel_l2'] / worst['sciml']['rel_l2']:,.2g}" if row is not None and "sciml" in worst else "")
+                    cells.append(times(row["rel_l2"] / worst["sciml"]["rel_l2"]) if row is not None and "sciml" in worst else "")
             loads = [row["load"] for each in found.values() for row in each]
             cells += [str(min(len(each) for each in found.values() if each)), f"{min(loads):g} to {max(loads):g}"]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def times(ratio: float) -> str:
+    """How many times larger, with two digits at least."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def draw(rows: list[Row], problems: list[str], path: Path) -> None:
