@@ -15,7 +15,7 @@ import tomli_w
 
 import sciml
 from sciml.batch import attempt, engines, plan
-from sciml.batch.ending import FAILURES, Reason
+from sciml.batch.ending import FAILURES, Ending, Reason
 from sciml.batch.plan import Plan, PlannedRun
 from sciml.batch.settings import Engine, read_sweep
 from sciml.batch.state import COMPLETE, RunState, State, run_state
@@ -130,7 +130,7 @@ class _Scheduler:
         self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
         self._refuse_changed_problems(bool(waiting))
         waiting.sort(key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
-        engine = engines.Local(self.settings)
+        engine = engines.make_engine(self.settings)
         stop = self.plan.directory / STOP
         try:
             for run, state in waiting:
@@ -188,7 +188,17 @@ class _Scheduler:
                 continue
             del self.pending[run.index]
             if not future.cancelled():
-                self._take(engine, run, future.result())
+                self._take(engine, run, self._note(run, future))
+
+    def _note(self, run: PlannedRun, future: Future[dict[str, Any]]) -> dict[str, Any]:
+        """What an attempt ended with; a worker that was lost leaves it to us to note."""
+        try:
+            return future.result()
+        except OSError:
+            raise
+        except Exception as error:
+            ending = Ending(Reason.ERROR, f"its worker was lost: {type(error).__name__}: {error}")
+            return attempt.write_note(self._task(run, self.allowed[run.index]), ending)
 
     def _take(self, engine: engines.Engine, run: PlannedRun, note: dict[str, Any]) -> None:
         again = note["again"] and not self.disk_full and self.interrupt.signal is None
