@@ -194,9 +194,7 @@ class _Scheduler:
         """What an attempt ended with; a worker that was lost leaves it to us to note."""
         try:
             return future.result()
-        except OSError:
-            raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever Dask raises for a worker that is gone)
             ending = Ending(Reason.ERROR, f"its worker was lost: {type(error).__name__}: {error}")
             return attempt.write_note(self._task(run, self.allowed[run.index]), ending)
 
