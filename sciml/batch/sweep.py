@@ -32,6 +32,9 @@ NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 STOP = "stop"
 """The file in a sweep's directory that tells its runs to save and end, wherever they are."""
 
+UNFINISHED = (Reason.INTERRUPTED, Reason.DISK, Reason.STOPPED)
+"""Endings after which the same command goes on with the run."""
+
 LOOK = 0.2
 """Seconds between two looks at the signals while nothing happens."""
 
@@ -200,7 +203,7 @@ class _Scheduler:
 
     def _take(self, engine: engines.Engine, run: PlannedRun, note: dict[str, Any]) -> None:
         again = note["again"] and not self.disk_full and self.interrupt.signal is None
-        self.done += not note["again"]
+        self.done += not note["again"] and note["reason"] not in UNFINISHED
         self.listener.ended(run, note, self.done)
         if note["reason"] == Reason.DISK:
             self.disk_full = note["detail"]
