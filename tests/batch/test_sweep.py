@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder, self.problems = folder, folder / "problems"
         self.problems.mkdir()
+        self.processes: list[subprocess.Popen[str]] = []
         (self.problems / "moody.py").write_text(PROBLEM)
 
     def sweep_file(self, moods: list[float], steps: int = 10, workers: int = 2, limit: float = 100.0) -> Path:
@@ -94,12 +96,26 @@ class Sandbox:
 
     def command(self, source: Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "sciml", "sweep", str(source), "--out", str(self.folder / "sweeps")]
-        return subprocess.Popen([*command, "--problems", str(self.problems)], text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen([*command, "--problems", str(self.problems)], text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.processes.append(process)
+        return process
+
+    def kill(self) -> None:
+        """Leave no process behind, whatever a test did."""
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        for lock in self.folder.glob("sweeps/*/runs/*/lock"):
+            holder = find_holder(lock.parent)
+            if holder is not None and holder.pid:
+                os.kill(holder.pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
-    return Sandbox(tmp_path)
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    made = Sandbox(tmp_path)
+    yield made
+    made.kill()
 
 
 def test_whatever_a_run_does_the_others_are_made(sandbox: Sandbox) -> None:
