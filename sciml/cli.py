@@ -128,6 +128,7 @@ def sweep(
     source: Annotated[str, typer.Argument(metavar="FILE.toml|NAME|DIR", help="A sweep's file, or the directory of one that goes on.")],
     overrides: Overrides = [],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the sweep's directory.")] = Path("sweeps"),
+    dask: Annotated[str | None, typer.Option(metavar="local|ADDRESS", help="Execute on Dask workers.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each run.")] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="How often a run that died is tried again.")] = None,
@@ -143,7 +144,7 @@ def sweep(
     from sciml.batch.sweep import sweep as make
 
     listener = Listener() if quiet else Narrator(_stderr())
-    settings = {"workers": workers, "threads": threads, "retries": retries, "time_limit": time_limit}
+    settings = {"dask": dask, "workers": workers, "threads": threads, "retries": retries, "time_limit": time_limit}
     found = make(source, out=out, overrides=overrides, problems=problems, retry_failed=retry_failed, listener=listener, **settings)
     _print_status(found.directory, as_json)
     if not found.complete:

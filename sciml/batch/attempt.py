@@ -64,7 +64,7 @@ def attempt(task: Task) -> dict[str, Any]:
         if exit_code != 0 and find_holder(directory) and not watch.told:  # another scheduler's process was faster
             return attempt(task)
         ending = judge(directory, exit_code, told=watch.told, killed=watch.killed)
-    return _note(task, ending, exit_code, time.monotonic() - started, adopted)
+    return write_note(task, ending, exit_code, time.monotonic() - started, adopted)
 
 
 def count_failures(rows: Sequence[dict[str, Any]]) -> int:
@@ -162,7 +162,8 @@ def _refusal(task: Task) -> Ending | None:
     return None
 
 
-def _note(task: Task, ending: Ending, exit_code: int | None, seconds: float, adopted: bool) -> dict[str, Any]:
+def write_note(task: Task, ending: Ending, exit_code: int | None = None, seconds: float = 0.0, adopted: bool = False) -> dict[str, Any]:
+    """Note how an attempt ended in the run's directory, and return the note. A full disk loses the note, not the run."""
     directory = Path(task.directory)
     before = read_attempts(directory) if directory.is_dir() else []
     failures = count_failures(before) + (ending.reason in FAILURES)
@@ -179,7 +180,7 @@ def _note(task: Task, ending: Ending, exit_code: int | None, seconds: float, ado
         try:
             directory.mkdir(parents=True, exist_ok=True)
             append_row(directory / NAME, row)
-        except OSError as error:  # a full disk: the note is lost, the run is not
+        except OSError as error:
             row |= {"reason": str(Reason.DISK), "detail": str(error), "again": False}
     return row | {"adopted": adopted}
 

@@ -36,7 +36,7 @@ class Local:
 
     def __init__(self, settings: Settings) -> None:
         self._slots: queue.SimpleQueue[Slot] = queue.SimpleQueue()
-        slots = share_out(settings, sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [])
+        slots = share_out(settings, my_cores())
         for slot in slots:
             self._slots.put(slot)
         self._pool = ThreadPoolExecutor(len(slots), thread_name_prefix="sciml-run")
@@ -53,6 +53,20 @@ class Local:
             return attempt(task._replace(cores=slot.cores, device=slot.device))
         finally:
             self._slots.put(slot)
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine that the settings name: Dask where they name a scheduler, else this machine."""
+    if settings.dask is None:
+        return Local(settings)
+    from sciml.batch.dask import Dask
+
+    return Dask(settings)
+
+
+def my_cores() -> list[int]:
+    """The cores that this process may use, by number; none where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def share_out(settings: Settings, cores: list[int]) -> list[Slot]:

@@ -24,6 +24,8 @@ LARGEST = 100_000
 class Engine(Settings):
     """How runs are executed. Nothing here changes what they compute, but for `threads` the last digits."""
 
+    dask: str | None = Field(default=None, min_length=1, examples=["local"])
+    """Execute on Dask: "local" for workers of this machine, or a scheduler's address; without it, processes of this machine."""
     workers: int | None = Field(default=None, ge=1, le=4096, examples=[2])
     """Runs at a time; without it, as many as the cores allow."""
     threads: int | None = Field(default=None, ge=1, examples=[1])

@@ -15,7 +15,7 @@ import tomli_w
 
 import sciml
 from sciml.batch import attempt, engines, plan
-from sciml.batch.ending import FAILURES, Reason
+from sciml.batch.ending import FAILURES, Ending, Reason
 from sciml.batch.plan import Plan, PlannedRun
 from sciml.batch.settings import Engine, read_sweep
 from sciml.batch.state import COMPLETE, RunState, State, run_state
@@ -31,6 +31,9 @@ NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 
 STOP = "stop"
 """The file in a sweep's directory that tells its runs to save and end, wherever they are."""
+
+UNFINISHED = (Reason.INTERRUPTED, Reason.DISK, Reason.STOPPED)
+"""Endings after which the same command goes on with the run."""
 
 LOOK = 0.2
 """Seconds between two looks at the signals while nothing happens."""
@@ -130,7 +133,7 @@ class _Scheduler:
         self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
         self._refuse_changed_problems(bool(waiting))
         waiting.sort(key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
-        engine = engines.Local(self.settings)
+        engine = engines.make_engine(self.settings)
         stop = self.plan.directory / STOP
         try:
             for run, state in waiting:
@@ -188,11 +191,19 @@ class _Scheduler:
                 continue
             del self.pending[run.index]
             if not future.cancelled():
-                self._take(engine, run, future.result())
+                self._take(engine, run, self._note(run, future))
+
+    def _note(self, run: PlannedRun, future: Future[dict[str, Any]]) -> dict[str, Any]:
+        """What an attempt ended with; a worker that was lost leaves it to us to note."""
+        try:
+            return future.result()
+        except Exception as error:  # noqa: BLE001 (whatever Dask raises for a worker that is gone)
+            ending = Ending(Reason.ERROR, f"its worker was lost: {type(error).__name__}: {error}")
+            return attempt.write_note(self._task(run, self.allowed[run.index]), ending)
 
     def _take(self, engine: engines.Engine, run: PlannedRun, note: dict[str, Any]) -> None:
         again = note["again"] and not self.disk_full and self.interrupt.signal is None
-        self.done += not note["again"]
+        self.done += not note["again"] and note["reason"] not in UNFINISHED
         self.listener.ended(run, note, self.done)
         if note["reason"] == Reason.DISK:
             self.disk_full = note["detail"]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder, self.problems = folder, folder / "problems"
         self.problems.mkdir()
+        self.processes: list[subprocess.Popen[str]] = []
         (self.problems / "moody.py").write_text(PROBLEM)
 
     def sweep_file(self, moods: list[float], steps: int = 10, workers: int = 2, limit: float = 100.0) -> Path:
@@ -94,12 +96,26 @@ class Sandbox:
 
     def command(self, source: Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "sciml", "sweep", str(source), "--out", str(self.folder / "sweeps")]
-        return subprocess.Popen([*command, "--problems", str(self.problems)], text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen([*command, "--problems", str(self.problems)], text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.processes.append(process)
+        return process
+
+    def kill(self) -> None:
+        """Leave no process behind, whatever a test did."""
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        for lock in self.folder.glob("sweeps/*/runs/*/lock"):
+            holder = find_holder(lock.parent)
+            if holder is not None and holder.pid:
+                os.kill(holder.pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
-    return Sandbox(tmp_path)
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    made = Sandbox(tmp_path)
+    yield made
+    made.kill()
 
 
 def test_whatever_a_run_does_the_others_are_made(sandbox: Sandbox) -> None:
@@ -147,7 +163,7 @@ def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(sandbox: Sandb
     process = sandbox.command(sandbox.sweep_file([0.0], steps=100_000_000))
     (directory,) = wait_for(lambda: list((sandbox.folder / "sweeps" / "moods" / "runs").glob("*/checkpoints/latest-*")))[:1]
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 143, errors
     assert "goes on" in errors.splitlines()[-1]
     run = directory.parents[1]
@@ -163,13 +179,13 @@ def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(sandbox: Sandb
     process = sandbox.command(sandbox.folder / "sweeps" / "moods")
     wait_for(lambda: find_holder(run.parents[1]))
     refused = sandbox.command(sandbox.folder / "sweeps" / "moods")
-    _, errors = refused.communicate(timeout=60)
+    _, errors = refused.communicate(timeout=300)
     assert refused.returncode == 1
     assert f"is in use by process {process.pid} on " in errors
     time.sleep(1.0)
     assert find_holder(run) == holder, "the orphan was adopted, not doubled"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert find_holder(run) is None
 
@@ -198,7 +214,7 @@ def test_a_directory_that_is_in_use(tmp_path: Path) -> None:
         sciml.sweep(tmp_path)
 
 
-def wait_for(look, seconds: float = 120.0):
+def wait_for(look, seconds: float = 400.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := look():
