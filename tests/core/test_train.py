@@ -361,6 +361,23 @@ def test_more_budget_after_a_fall_back(stuck: Record, monkeypatch) -> None:
     assert [phase.kind for phase in extended.last.phases[len(stuck.last.phases) :]] == ["broyden"]
 
 
+@pytest.mark.parametrize(("until", "reason"), [((), "overfitting"), ((sciml.Plateau(window=10, improvement=0.5),), "plateau")])
+def test_a_second_phase_that_fits_its_points_alone_goes_back_to_the_best_state(monkeypatch, until: tuple, reason: str) -> None:
+    """Here every step away from the start makes the residual on fresh points larger; the phase after the last cycle is let run."""
+    monkeypatch.setattr(loop, "BEST_EVERY", 10)
+    monkeypatch.setattr(loop, "OVERFIT", 30)
+    away = lambda self, theta, batch: loop.Validation(1 + jnp.sum((theta - self.start) ** 2), jnp.ones(()))  # noqa: E731
+    monkeypatch.setattr(type(experiment(Decay()).objective), "validate", away)
+    made = experiment(Decay())
+    record = Record(made, [sciml.Adam(steps=20, learning_rate=0.01, until=()), sciml.Broyden(steps=60, until=until)], every=10)
+    assert [phase.kind for phase in record.last.phases] == ["adam", "broyden"] * (1 + loop.CYCLES)
+    assert [phase.ended_by for phase in record.last.phases[1:-1:2]] == [reason] * loop.CYCLES
+    assert record.last.best.tobytes() == made.start.tobytes()
+    again = next(snapshot for snapshot in record.snapshots if snapshot.phase == 2)
+    assert again.kind == "adam"
+    assert jnp.max(jnp.abs(again.trainable - made.start)) < 10 * 0.003 * 1.5
+
+
 def test_a_second_phase_that_has_converged_is_not_a_failure(decay: sciml.Experiment) -> None:
     """Its line search finds nothing more, on new points neither; nothing is put in after it."""
     record = Record(decay, [sciml.Adam(steps=5, until=()), sciml.Broyden(steps=3000)], every=1000)
