@@ -15,7 +15,7 @@ GROUPS = (
     ("who answers", ("nets",)),
     ("how badly it is violated", ("sampling", "objective", "jacobian")),
     ("how it is trained", ("optim", "train")),
-    ("what comes out", ("reference", "solution", "figures", "checks", "uncertainty", "solve")),
+    ("what comes out", ("reference", "solution", "figures", "checks", "uncertainty", "solve", "dynamics")),
     ("the world", ("runs", "cli", "__main__")),
 )
 LEVEL = {room: level for level, (_, rooms) in enumerate(GROUPS) for room in rooms}
