@@ -121,3 +121,14 @@ class Points(Settings):
     pool: int = Field(default=8, ge=2)
     """Candidates per point when points are redrawn by residual."""
     validation: int = Field(default=4096, ge=32)
+
+
+class Integrator(Settings):
+    """How ordinary differential equations are solved (Diffrax)."""
+
+    solver: Literal["auto", "tsit5", "dopri8", "kvaerno3", "kvaerno5", "kencarp5"] = "auto"
+    """"auto": explicit, or implicit where an explicit method struggles."""
+    rtol: float = Field(default=1e-7, gt=0)
+    atol: float = Field(default=1e-9, gt=0)
+    """Absolute tolerance in units of each state's size."""
+    max_steps: int = Field(default=4096, ge=16)
