@@ -1,0 +1,167 @@
+"""Smoothing of noisy, irregular, gappy measurements: a penalised spline whose noise level is estimated from the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import BSpline
+from scipy.linalg import eigh
+from scipy.optimize import minimize_scalar
+
+from sciml.dynamics.series import TimeSeries
+from sciml.errors import ProblemError
+
+MOST_COEFFICIENTS = 1000
+"""Spline coefficients per trajectory; longer ones get knots at a subset of their times."""
+
+FEWEST = 3
+"""Measurements from which both a line and a noise level can be estimated."""
+
+STABILISER = 1e-13
+"""Share of the roughness matrix that keeps the eigenvalue problem definite where times cluster."""
+
+SMOOTHNESS_RANGE = (-14.0, 10.0)
+"""Decimal logarithms of the smoothing parameter that are searched, relative to the roughness of the average spline mode."""
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """One channel of one trajectory as a smoothing spline, linear in the measurements behind it.
+
+    `coefficients = response @ measured`; `covariance` is that of the coefficients given the measurements (Bayesian: Wahba 1983,
+    J. R. Stat. Soc. B 45, 133-150), `noise` the standard deviation of the measurements around the truth.
+    """
+
+    knots: np.ndarray
+    degree: int
+    coefficients: np.ndarray
+    response: np.ndarray
+    covariance: np.ndarray
+    noise: float
+    degrees: float
+    """Degrees of freedom that are left for the noise."""
+    measured: np.ndarray
+    """`(n,)`, True where the channel was measured."""
+
+    def basis(self, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+        """Values (or derivatives) at `times` of all basis splines, `(len(times), coefficients)`."""
+        return _basis(times, self.knots, self.degree, derivative)
+
+    def __call__(self, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+        return self.basis(times, derivative) @ self.coefficients
+
+    def standard_error(self, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+        """Posterior standard deviation of the value or derivative at `times`."""
+        basis = self.basis(times, derivative)
+        return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", basis, self.covariance, basis), 0.0))
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """A smoothed series: `splines[trajectory][channel]`."""
+
+    splines: tuple[tuple[Smooth, ...], ...]
+    noise: np.ndarray
+    """`(channels,)`: standard deviation of the measurement noise, all trajectories together."""
+
+    def states(self, trajectory: int, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+        """States or their time derivatives at any `times` within the trajectory, `(len(times), channels)`."""
+        return np.stack([spline(times, derivative) for spline in self.splines[trajectory]], axis=1)
+
+    def standard_errors(self, trajectory: int, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+        """Posterior standard deviations of `states`, same shape."""
+        return np.stack([spline.standard_error(times, derivative) for spline in self.splines[trajectory]], axis=1)
+
+
+def smooth(series: TimeSeries) -> Smoothed:
+    """States, derivatives and noise level of every channel of a series, with error bars.
+
+    A spline of degree 5 with a penalty on its third derivative (lower for fewer than six measurements), the smoothing parameter
+    by restricted maximum likelihood (Wood 2011, J. R. Stat. Soc. B 73, 3-36). Raises `ProblemError` for a trajectory on
+    which a channel has fewer than three measurements.
+    """
+    rows = []
+    for index, (times, values) in enumerate(zip(series.times, series.values, strict=True)):
+        for name, column in zip(series.names, values.T, strict=True):
+            if np.isfinite(column).sum() < FEWEST:
+                raise ProblemError(
+                    f"column '{name}' has fewer than {FEWEST} values in trajectory {index + 1}; leave the trajectory or the column out"
+                )
+        rows.append(tuple(smooth_channel(times, column) for column in values.T))
+    return Smoothed(tuple(rows), _pooled_noise(rows))
+
+
+def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> Smooth:
+    """One channel, `(n,)` values with NaN where not measured. `weights` are inverse noise variances up to a factor."""
+    measured = np.isfinite(values)
+    known, y = times[measured], values[measured]
+    root = np.sqrt(weights[measured]) if weights is not None else np.ones_like(y)
+    degree = 5 if len(y) >= 6 else 3 if len(y) >= 4 else 1
+    knots = _knots(known, times[0], times[-1], degree)
+    scale = max(float(np.std(y)), np.finfo(float).tiny)
+    design, target = root[:, None] * _basis(known, knots, degree), root * y / scale
+    order = (degree + 1) // 2
+    roughness = _roughness(knots, degree, order)
+    gram = design.T @ design
+    roughness *= np.trace(gram) / np.trace(roughness)
+    stiffness, modes = eigh(roughness, gram + STABILISER * roughness)
+    stiffness = np.maximum(stiffness, 0.0)
+    stiffness[:order] = 0.0
+    projected = modes.T @ (design.T @ target)
+    residual = max(float(target @ target - projected @ projected), 0.0)
+    left = len(y) - order
+
+    def variance(decades: float) -> float:
+        return (residual + float(projected**2 @ (1 - shrinkage(decades)))) / max(left, 1)
+
+    def shrinkage(decades: float) -> np.ndarray:
+        return 1.0 / (1.0 + 10.0**decades * stiffness / unit)
+
+    def deviance(decades: float) -> float:
+        kept = shrinkage(decades)[order:]
+        return left * np.log(max(variance(decades), 1e-30)) - float(np.log(np.maximum(1 - kept, 1e-300)).sum())
+
+    unit = float(np.exp(np.mean(np.log(stiffness[order:] + 1e-30)))) if len(stiffness) > order else 1.0
+    grid = np.linspace(*SMOOTHNESS_RANGE, 49)
+    best = int(np.argmin([deviance(decades) for decades in grid]))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    decades = float(minimize_scalar(deviance, bounds=(low, high), method="bounded").x)  # type: ignore[union-attr]
+    kept = shrinkage(decades)
+    response = (modes * kept) @ modes.T @ design.T * root[None, :]
+    noise = scale * np.sqrt(variance(decades))
+    covariance = noise**2 * (modes * kept) @ modes.T
+    degrees = len(y) - float(kept.sum())
+    return Smooth(knots, degree, response @ y, response, covariance, noise, degrees, measured)
+
+
+def _basis(times: np.ndarray, knots: np.ndarray, degree: int, derivative: int = 0) -> np.ndarray:
+    inside = np.clip(times, knots[degree], knots[-degree - 1])
+    if derivative == 0:
+        return BSpline.design_matrix(inside, knots, degree).toarray()
+    count = len(knots) - degree - 1
+    return BSpline(knots, np.eye(count), degree).derivative(derivative)(inside)
+
+
+def _knots(times: np.ndarray, start: float, end: float, degree: int) -> np.ndarray:
+    """As many basis splines as measurements (at most MOST_COEFFICIENTS): the first and last inner times carry no knot."""
+    inner = times[(degree + 1) // 2 : len(times) - (degree + 1) // 2]
+    wanted = min(len(inner), MOST_COEFFICIENTS - degree - 1)
+    chosen = inner[np.round(np.linspace(0, len(inner) - 1, wanted)).astype(int)] if wanted > 0 else inner[:0]
+    return np.concatenate([np.full(degree + 1, start), chosen, np.full(degree + 1, end)])
+
+
+def _roughness(knots: np.ndarray, degree: int, order: int) -> np.ndarray:
+    """The integral of products of the basis splines' derivatives of that order, by Gauss-Legendre quadrature on every interval."""
+    nodes, weights = np.polynomial.legendre.leggauss(degree - order + 1)
+    edges = np.unique(knots)
+    half = np.diff(edges)[:, None] / 2
+    points = (edges[:-1, None] + half + half * nodes).ravel()
+    derivatives = _basis(points, knots, degree, order)
+    return derivatives.T @ ((half * weights).ravel()[:, None] * derivatives)
+
+
+def _pooled_noise(rows: list[tuple[Smooth, ...]]) -> np.ndarray:
+    degrees = np.array([[max(spline.degrees, 1e-6) for spline in row] for row in rows])
+    noises = np.array([[spline.noise for spline in row] for row in rows])
+    return np.sqrt((degrees * noises**2).sum(axis=0) / degrees.sum(axis=0))
