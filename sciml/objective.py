@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -54,6 +54,33 @@ class Validation(NamedTuple):
 
     mean_square: Array | float
     worst: Array | float
+
+
+class Trainable(Protocol):
+    """What `train` asks of an objective: pure functions of one flat vector that may be traced. Batches are its own business."""
+
+    dtype: Any
+    key: Array
+    start: Array
+    weights: Array
+
+    @property
+    def components(self) -> tuple[str, ...]: ...
+    @property
+    def terms(self) -> tuple[Any, ...]: ...
+    @property
+    def parameters(self) -> int: ...
+    def stochastic(self) -> tuple[bool, ...]: ...
+    def counts(self, purpose: Literal["fixed", "batch", "validation"], growth: int = 1) -> dict[str, int]: ...
+    def draw(self, key: Array, counts: Mapping[str, int] | None = None) -> tuple[Array, ...]: ...
+    def redraw(self, key: Array, theta: Array, counts: Mapping[str, int] | None = None) -> tuple[Array, ...]: ...
+    def prepare(self, points: Sequence[Array]) -> Any: ...
+    def evaluate(self, theta: Array, batch: Any) -> Evaluation: ...
+    def value_and_gradient(self, theta: Array, batch: Any) -> tuple[Array, Array]: ...
+    def sample_and_evaluate(self, theta: Array, step: Array, counts: Mapping[str, int]) -> Evaluation: ...
+    def validate(self, theta: Array, batch: Any) -> Validation: ...
+    def unknowns(self, theta: Array) -> dict[str, Array]: ...
+    def replicate(self, tree: Any) -> Any: ...
 
 
 class Objective:
@@ -120,6 +147,12 @@ class Objective:
         """Weights of a term's components."""
         start = sum(len(term.components) for term in self.terms[:number])
         return self.weights[start : start + len(self.terms[number].components)]
+
+    def counts(self, purpose: Literal["fixed", "batch", "validation"], growth: int = 1) -> dict[str, int]:
+        """Points per entry of `[points]`: of a fixed set (`growth` times as many), of one first-order step, of the validation."""
+        fixed = {name: growth * getattr(self.points, name) for name in ("interior", "boundary", "initial")}
+        interior = {"fixed": fixed["interior"], "batch": self.points.batch, "validation": self.points.validation}
+        return fixed | {"interior": interior[purpose]}
 
     def count(self, term: Term) -> int:
         """Training points of a term in a phase with fixed points."""

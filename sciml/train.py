@@ -14,7 +14,7 @@ from jax import Array
 from pydantic import TypeAdapter
 
 from sciml.errors import ConfigError, Outcome
-from sciml.objective import Objective, Validation
+from sciml.objective import Trainable, Validation
 from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
 from sciml.optim.first_order import AdamState, FirstOrder
@@ -114,7 +114,7 @@ class Cursor:
 
 
 def train(
-    objective: Objective,
+    objective: Trainable,
     phases: Sequence[Phase],
     every: int = 100,
     resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
@@ -135,7 +135,7 @@ def train(
 class Training:
     """The mutable host side of a training: which phase, which points, which compiled functions."""
 
-    def __init__(self, objective: Objective, phases: Sequence[Phase], every: int, start: Array | None) -> None:
+    def __init__(self, objective: Trainable, phases: Sequence[Phase], every: int, start: Array | None) -> None:
         self.objective, self.every = objective, every
         self.phases: list[Phase] = list(phases)
         self.cursor = Cursor(_dump(phases), _dump(phases), list(range(len(phases))))
@@ -146,9 +146,9 @@ class Training:
         self.batch: Any = None
         self.runners: dict[int, Any] = {}
         self.draw = jax.jit(lambda key: objective.draw(key))
-        self.redraw = jax.jit(lambda key, theta, growth: objective.redraw(key, theta, self._counts(growth)), static_argnums=2)
+        self.redraw = jax.jit(lambda key, theta, growth: objective.redraw(key, theta, objective.counts("fixed", growth)), static_argnums=2)
         self.prepare = jax.jit(objective.prepare)
-        self.validation_batch = jax.jit(lambda key: objective.prepare(objective.draw(key, self._validation_counts())))(
+        self.validation_batch = jax.jit(lambda key: objective.prepare(objective.draw(key, objective.counts("validation"))))(
             jax.random.fold_in(objective.key, 1 << 20)
         )
         self._validate = jax.jit(objective.validate)
@@ -246,7 +246,7 @@ class Training:
         if isinstance(settings, Adam) and cursor.position + 1 < len(self.phases) and cursor.switch is None:
             threshold = next((each.threshold for each in settings.until if isinstance(each, Noise)), None)
             cursor.switch = {"step": cursor.step, "nsr": reading.nsr, "threshold": threshold, "by": ended_by}
-        if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
+        if ended in (Ended.LINE_SEARCH, Ended.STAGNATED) and self.objective.counts("fixed"):
             self._go_back(settings, reading, events)
         if ended != Ended.RUNNING or cursor.position + 1 < len(self.phases):
             self.state, self.points, self.batch = None, None, None  # kept only where more steps may follow
@@ -258,9 +258,12 @@ class Training:
             cursor.outcome = Outcome.OK if math.isfinite(cursor.best_validation) else Outcome.DIVERGED
 
     def _recover(self, settings: Phase, reading: Reading, ended: Ended, events: list[str]) -> bool:
-        """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature."""
+        """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature.
+
+        Where no points are sampled, a search that fails has converged.
+        """
         cursor = self.cursor
-        if ended not in (Ended.LINE_SEARCH, Ended.STAGNATED) or cursor.phase_step >= settings.steps:
+        if ended not in (Ended.LINE_SEARCH, Ended.STAGNATED) or cursor.phase_step >= settings.steps or not self.objective.counts("fixed"):
             return False
         if 0 <= cursor.recovered_at and cursor.phase_step - cursor.recovered_at <= 2 * second_order.STAGNATION_WINDOW:
             return False
@@ -388,13 +391,6 @@ class Training:
             self.runners[position] = same or _runner_of(self.objective, settings)
         return self.runners[position]
 
-    def _counts(self, growth: int) -> dict[str, int]:
-        points = self.objective.points
-        return {name: growth * getattr(points, name) for name in ("interior", "boundary", "initial")}
-
-    def _validation_counts(self) -> dict[str, int]:
-        return self._counts(1) | {"interior": self.objective.points.validation}
-
 
 class Reading(NamedTuple):
     """A chunk's last step, on the host."""
@@ -415,12 +411,9 @@ class Reading(NamedTuple):
 class _FirstOrderRunner:
     fixed_points = False
 
-    def __init__(self, objective: Objective, settings: Adam) -> None:
-        points = objective.points
-        after = {"interior": points.interior, "boundary": points.boundary, "initial": points.initial}
-        counts = after | {"interior": points.batch}
+    def __init__(self, objective: Trainable, settings: Adam) -> None:
         self.objective = objective
-        self.phase = FirstOrder(objective, settings, counts, after)
+        self.phase = FirstOrder(objective, settings, objective.counts("batch"), objective.counts("fixed"))
         self._advance = jax.jit(self.phase.advance, donate_argnums=0)
 
     def begin(self, theta: Array, batch: None, origin: int) -> AdamState:
@@ -461,7 +454,7 @@ class _FirstOrderRunner:
 class _SecondOrderRunner:
     fixed_points = True
 
-    def __init__(self, objective: Objective, settings: LBFGS | Broyden) -> None:
+    def __init__(self, objective: Trainable, settings: LBFGS | Broyden) -> None:
         self.objective, self.settings = objective, settings
         self.metric: Metric = LimitedMemory(settings.memory) if isinstance(settings, LBFGS) else SelfScaledBroyden()
 
@@ -504,7 +497,7 @@ def _dump(phases: Sequence[Phase]) -> list[dict[str, Any]]:
     return [phase.model_dump(mode="json") for phase in phases]
 
 
-def _runner_of(objective: Objective, settings: Phase) -> Any:
+def _runner_of(objective: Trainable, settings: Phase) -> Any:
     return _FirstOrderRunner(objective, settings) if isinstance(settings, Adam) else _SecondOrderRunner(objective, settings)
 
 

@@ -69,13 +69,11 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
         at = np.concatenate([shooting.series.times[trajectory][before], times])
         inputs[:, column] = np.interp(grid, at, np.concatenate([shooting.series.controls[trajectory][before, column], controls[:, column]]))
     own = np.concatenate([np.arange(shooting.field_size), shooting.field_size + last * shooting.states + np.arange(shooting.states)])
-    ahead = jax.jit(lambda own: _continue(shooting, own, last, jnp.asarray(grid), jnp.asarray(inputs)))
-    path, values = ahead(jnp.asarray(fit.theta[own]))
     random = np.random.default_rng(seed)
-    covariance = fit.covariance[np.ix_(own, own)]
-    drawn = fit.theta[own] + random.standard_normal((DRAWS, own.size)) @ _root(covariance).T
-    _, many = jax.jit(jax.vmap(lambda own: _continue(shooting, own, last, jnp.asarray(grid), jnp.asarray(inputs))))(jnp.asarray(drawn))
-    many = np.asarray(many)[:, place]
+    drawn = fit.theta[own] + random.standard_normal((DRAWS, own.size)) @ _root(fit.covariance[np.ix_(own, own)]).T
+    ahead = jax.jit(jax.vmap(lambda own: _continue(shooting, own, last, jnp.asarray(grid), jnp.asarray(inputs))))
+    paths, shown = ahead(jnp.asarray(np.concatenate([fit.theta[own][None], drawn])))
+    path, values, many = jax.tree.map(lambda leaf: leaf[0], paths), shown[0], np.asarray(shown)[1:, place]
     kept = np.isfinite(many).all(axis=(1, 2))
     lower, upper = _bands(shooting, fit, many[kept], random)
     return Band(

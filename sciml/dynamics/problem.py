@@ -30,6 +30,8 @@ class Dynamics(Coefficients):
     noise: ClassVar[Noise] = Gaussian()
     hold_out: ClassVar[int] = 0
     """Last points of each trajectory that are kept from the fit and forecast instead."""
+    sizes: ClassVar[Mapping[str, float]] = {}
+    """Typical sizes of states that nobody measured and whose initial value is not known; 1 where nothing is said."""
 
     def series(self) -> TimeSeries:
         """What was measured."""

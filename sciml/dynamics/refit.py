@@ -77,23 +77,20 @@ def refit(shooting: Shooting, theta: Array | np.ndarray, steps: int = 100, round
     sigma, found, taken = shooting.sigma, None, 0
     theta = jnp.asarray(theta, shooting.dtype)
     fit = jax.jit(lambda theta, sigma: levenberg_marquardt.minimise(lambda at: shooting.linearise(at, sigma), theta, steps))
-    misfits = jax.jit(shooting.misfits)
     for _ in range(rounds):
         found = fit(theta, sigma)
         theta, taken = found.theta, taken + int(found.step)
-        new = noise_level(shooting, np.asarray(misfits(theta)), _degrees(shooting, found.jacobian))
-        change = float(jnp.max(jnp.abs(jnp.log(new / sigma))))
-        sigma = new
-        if change < SETTLED:
+        before, left = np.asarray(sigma), _degrees(shooting, found.jacobian)
+        sigma = noise_level(shooting, shooting.misfits(np.asarray(found.residuals), before), left)
+        if np.max(np.abs(np.log(np.asarray(sigma) / before))) < SETTLED:
             break
     assert found is not None
-    return describe(shooting, theta, sigma, bool(found.converged), taken)
+    return _describe(shooting, found, np.asarray(sigma), taken)
 
 
-def describe(shooting: Shooting, theta: Array | np.ndarray, sigma: Array | np.ndarray, converged: bool = True, steps: int = 0) -> Refit:
-    """How well the data determine a fit that has been made."""
-    theta, sigma = jnp.asarray(theta, shooting.dtype), jnp.asarray(sigma, shooting.dtype)
-    residuals, jacobian = jax.jit(shooting.linearise)(theta, sigma)
+def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.ndarray, steps: int) -> Refit:
+    """How well the data determine a fit."""
+    theta, residuals, jacobian = found.theta, found.residuals, found.jacobian
     columns = jnp.linalg.norm(jacobian, axis=0)
     columns = jnp.where(columns > 0, columns, 1.0)
     rows = Linearised(residuals, jacobian / columns, jnp.ones_like(residuals), shooting.measured_rows())
@@ -119,7 +116,7 @@ def describe(shooting: Shooting, theta: Array | np.ndarray, sigma: Array | np.nd
         )
     unclear = np.array([each.standard_error is None for each in coefficients.values()], bool)
     correlation[unclear] = correlation[:, unclear] = np.nan
-    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), converged, steps)
+    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), bool(found.converged), steps)
 
 
 def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:
@@ -127,7 +124,7 @@ def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:
     counts = np.maximum(shooting.windows.mask.sum(axis=(0, 1)), 1)
     share = np.clip(left / shooting.measured, 1.0 / shooting.measured, 1.0)
     level = np.sqrt(np.sum(misfits**2, axis=(0, 1)) / (counts * share))
-    sizes = np.asarray(shooting.channel_size())
+    sizes = np.asarray(shooting.channel_size)
     return jnp.asarray(np.maximum(level, QUIETEST * sizes), shooting.dtype)
 
 

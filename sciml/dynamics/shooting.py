@@ -111,9 +111,12 @@ class Shooting:
         self.windows = cut(series, intervals)
         self.intervals = intervals
         self.dtype = jnp.zeros(()).dtype
+        size = np.nanstd(np.asarray(noise.scale(jnp.asarray(np.concatenate(series.values)))), axis=0)
+        self.channel_size = jnp.asarray(np.where(size > 0, size, 1.0), self.dtype)
+        """Standard deviation of each channel, `(channels,)`, on the noise's scale."""
         self.anchors, self.scale, self.sigma = (jnp.asarray(each, self.dtype) for each in (anchors, scale, sigma))
         self.continuity = continuity
-        self.key = jax.random.key(seed)
+        self.seed, self.key = seed, jax.random.key(seed)
         trainable, self._fixed = eqx.partition(field, trainable_mask(field))
         start, self.unravel = ravel_pytree(trainable)
         self.field_start = start
@@ -131,6 +134,31 @@ class Shooting:
     @property
     def parameters(self) -> int:
         return int(self.start.size)
+
+    def with_windows(self, intervals: int | None) -> Shooting:
+        """The same with other windows, anchored where these begin nearest before."""
+        new, old = cut(self.series, intervals), self.windows
+        source = [
+            int(np.flatnonzero((old.trajectory == trajectory) & (old.begin <= begin))[-1])
+            for trajectory, begin in zip(new.trajectory, new.begin, strict=True)
+        ]
+        return Shooting(
+            self.field, self.series, self.noise, self.integrator, intervals,
+            np.asarray(self.anchors)[source], np.asarray(self.scale), np.asarray(self.sigma), self.continuity, self.seed,
+        )  # fmt: skip
+
+    def with_noise(self, sigma: np.ndarray, continuity: float | None = None) -> Shooting:
+        """The same with another noise level, and another tolerance for gaps."""
+        return Shooting(
+            self.field, self.series, self.noise, self.integrator, self.intervals,
+            np.asarray(self.anchors), np.asarray(self.scale), sigma, continuity or self.continuity, self.seed,
+        )  # fmt: skip
+
+    def raw_of(self, states: Array) -> Array:
+        """The trainable numbers `(W, states)` at which the windows start at `states`."""
+        if self.noise.positive:
+            return jnp.log(jnp.maximum(states, 1e-12 * self.scale) / self.anchors)
+        return (states - self.anchors) / self.scale
 
     # -- the parts of theta -------------------------------------------------------------------------------------------
 
@@ -184,13 +212,13 @@ class Shooting:
         """`(N,)`: which rows of `linearise` are measured values."""
         return jnp.concatenate([self._arrays.mask.ravel(), jnp.zeros(self.count * self.states, bool)])
 
-    def row_scale(self, sigma: Array) -> Array:
-        """`(N,)`: by what a misfit in the noise's scale was multiplied in each row."""
-        return jnp.concatenate([jnp.where(self._arrays.mask, 1.0 / sigma, 0.0).ravel(), jnp.zeros(self.count * self.states, self.dtype)])
+    def misfits(self, residuals: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        """Measured minus predicted on the noise's scale, `(W, m, channels)`, from the residuals of `linearise`; zero where not measured."""
+        return residuals[: self.windows.mask.size].reshape(self.windows.mask.shape) * sigma
 
-    def misfits(self, theta: Array) -> Array:
-        """Measured minus predicted on the noise's scale, `(W, m, channels)`; zero where nothing was measured."""
-        return self._misfits(self.predictions(theta), self._arrays)
+    def unscaled(self, theta: Array) -> Array:
+        """Measured minus predicted on the noise's scale, `(W, m, channels)`; zero where not measured."""
+        return self._rows(theta, jnp.ones_like(self.sigma))[0]
 
     # -- what `train` asks for ----------------------------------------------------------------------------------------
 
@@ -215,7 +243,7 @@ class Shooting:
         return tuple(points)
 
     def value_and_gradient(self, theta: Array, batch: Any) -> tuple[Array, Array]:
-        """Half of nothing is lost here: the mean squares of both components together, and their gradient."""
+        """The mean squares of both components together, and their gradient."""
         evaluation = self.evaluate(theta, batch)
         return jnp.sum(evaluation.components), evaluation.gradient
 
@@ -324,12 +352,5 @@ class Shooting:
 
     def _gap_tolerance(self, sigma: Array) -> Array:
         """`(states,)`: the noise of the channels, relative to their size, times `continuity`."""
-        relative = sigma if self.noise.positive else sigma / self.channel_size()
+        relative = sigma if self.noise.positive else sigma / self.channel_size
         return self.continuity * jnp.full(self.states, jnp.sqrt(jnp.mean(relative**2)), self.dtype)
-
-    def channel_size(self) -> Array:
-        """Standard deviation of each channel, `(channels,)`, on the noise's scale."""
-        values = np.asarray(self.noise.scale(jnp.asarray(np.concatenate(self.series.values))))
-        size = np.nanstd(values, axis=0)
-        return jnp.asarray(np.where(size > 0, size, 1.0), self.dtype)
-

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from sciml.dynamics.library import Library
 from sciml.dynamics.problem import Dynamics
 from sciml.nets.mlp import MLP
 from sciml.unknown import Unknown
@@ -39,6 +40,22 @@ class VectorField(eqx.Module):
     def coefficients(self) -> dict[str, Array]:
         """The coefficients that have a name, a number each."""
         return {}
+
+
+class Scaling(NamedTuple):
+    """What brings a network's inputs and outputs to order one: mean and size of each state and control, and the time scale."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    control_mean: tuple[float, ...]
+    control_scale: tuple[float, ...]
+    time: float
+
+    def inputs(self, state: Array, controls: Array) -> Array:
+        """Scaled state and controls `(states + controls,)`."""
+        mean = jnp.asarray((*self.mean, *self.control_mean), state.dtype)
+        scale = jnp.asarray((*self.scale, *self.control_scale), state.dtype)
+        return (jnp.concatenate([state, controls]) - mean) / scale
 
 
 class Given(VectorField):
@@ -72,19 +89,19 @@ class Given(VectorField):
 
 
 class NeuralODE(VectorField):
-    r"""A network for the whole field: $\dot x = (s / \tau)\, N((x - m) / s, u)$ with the data's mean $m$, size $s$ and time scale $\tau$."""
+    r"""A network for the whole field: $\dot x = (s / \tau)\, N((x - m) / s, u)$ with the data's mean $m$, size $s$ and time scale $\tau$.
+
+    `network` is any Equinox or Flax NNX module `(states + controls,) -> (states,)`.
+    """
 
     network: Any
-    mean: tuple[float, ...] = eqx.field(static=True)
-    scale: tuple[float, ...] = eqx.field(static=True)
-    time_scale: float = eqx.field(static=True)
+    scaling: Scaling = eqx.field(static=True)
     states: tuple[str, ...] = eqx.field(static=True)
     channels: tuple[str, ...] = eqx.field(static=True)
 
     def __call__(self, t: Array, state: Array, controls: Array) -> Array:
-        scale = jnp.asarray(self.scale, state.dtype)
-        inputs = jnp.concatenate([(state - jnp.asarray(self.mean, state.dtype)) / scale, controls])
-        return scale / self.time_scale * self.network(inputs)
+        scale = jnp.asarray(self.scaling.scale, state.dtype)
+        return scale / self.scaling.time * self.network(self.scaling.inputs(state, controls))
 
 
 class Universal(VectorField):
@@ -112,47 +129,57 @@ class Universal(VectorField):
 
 
 class SecondOrder(VectorField):
-    """Newton's form: the states are positions, then their velocities; only the accelerations are modelled."""
+    """Newton's form: the states are the positions, then their velocities, and only the accelerations `(positions,)` are modelled.
 
-    acceleration: VectorField
+    `network` is any module `(states + controls,) -> (positions,)` on scaled inputs.
+    """
+
+    network: Any
+    scaling: Scaling = eqx.field(static=True)
     states: tuple[str, ...] = eqx.field(static=True)
     channels: tuple[str, ...] = eqx.field(static=True)
 
     def __call__(self, t: Array, state: Array, controls: Array) -> Array:
-        velocities = state[len(self.states) // 2 :]
-        return jnp.concatenate([velocities, self.acceleration(t, state, controls)[len(self.states) // 2 :]])
+        positions = len(self.states) // 2
+        scale = jnp.asarray(self.scaling.scale[:positions], state.dtype)
+        accelerations = scale / self.scaling.time**2 * self.network(self.scaling.inputs(state, controls))
+        return jnp.concatenate([state[positions:], accelerations])
 
-    def coefficients(self) -> dict[str, Array]:
-        return self.acceleration.coefficients()
 
+class SparseLibrary(VectorField):
+    """A linear combination of candidate terms; those that are not `active` stay out of the equations.
 
-class Library(VectorField):
-    """A linear combination of candidate functions; a coefficient that is exactly zero stays out of the equations."""
+    The trainable `weights` `(k,)`, one per active coefficient, are in units of `sizes`: one is a typical size of each.
+    """
 
     weights: Array
-    """`(states, candidates)`, in units of `sizes`."""
-    evaluate: Callable[[Array, Array], Array] = eqx.field(static=True)
-    """State and controls to the candidates' values `(candidates,)`."""
-    terms: tuple[str, ...] = eqx.field(static=True)
-    active: tuple[tuple[bool, ...], ...] = eqx.field(static=True)
+    sizes: np.ndarray
+    active: np.ndarray
+    """`(terms, states)`."""
+    library: Library = eqx.field(static=True)
     states: tuple[str, ...] = eqx.field(static=True)
     channels: tuple[str, ...] = eqx.field(static=True)
 
+    def __init__(self, library: Library, coefficients: np.ndarray, states: tuple[str, ...], channels: tuple[str, ...]) -> None:
+        """`coefficients` `(terms, states)`; a candidate is active where they are not zero."""
+        self.library, self.states, self.channels = library, states, channels
+        self.active = np.asarray(coefficients) != 0
+        chosen = np.asarray(coefficients, float)[self.active]
+        self.sizes = np.abs(chosen)
+        self.weights = jnp.asarray(np.sign(chosen))
+
     def __call__(self, t: Array, state: Array, controls: Array) -> Array:
-        return self.matrix() @ self.evaluate(state, controls)
+        return self.library(jnp.concatenate([state, controls])) @ self.matrix()
 
     def matrix(self) -> Array:
-        """Coefficients `(states, candidates)`, zero where a candidate is out."""
-        return jnp.where(jnp.asarray(self.active), self.weights, 0.0)
+        """Coefficients `(terms, states)`."""
+        return jnp.zeros(self.active.shape, self.weights.dtype).at[np.nonzero(self.active)].set(self.weights * self.sizes)
 
     def coefficients(self) -> dict[str, Array]:
-        matrix = self.matrix()
-        return {
-            f"{state}': {term}": matrix[row, column]
-            for row, state in enumerate(self.states)
-            for column, term in enumerate(self.terms)
-            if self.active[row][column]
-        }
+        names = self.library.names()
+        values = self.weights * self.sizes
+        keys = [f"{self.states[column]}': {names[row]}" for row, column in np.argwhere(self.active)]
+        return {key: values[number] for number, key in enumerate(keys)}
 
 
 def network(inputs: int, outputs: int, width: int, depth: int, activation: str, key: Array) -> MLP:
@@ -161,4 +188,4 @@ def network(inputs: int, outputs: int, width: int, depth: int, activation: str, 
     return eqx.tree_at(lambda net: net.weights[-1], mlp, 0.1 * mlp.weights[-1])
 
 
-__all__ = ["Given", "Library", "NeuralODE", "SecondOrder", "Universal", "VectorField", "network"]
+__all__ = ["Given", "NeuralODE", "Scaling", "SecondOrder", "SparseLibrary", "Universal", "VectorField", "network"]

@@ -1,0 +1,265 @@
+"""What was found in a series: a vector field, its equations and coefficients with intervals, a forecast, and what the data cannot tell."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sciml.dynamics import equations as symbols
+from sciml.dynamics import forecast as ahead
+from sciml.dynamics.forecast import Band, Score
+from sciml.dynamics.refit import LEVEL, Coefficient, Refit
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.shooting import Shooting
+from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
+from sciml.errors import ProblemError
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+AHEAD = 0.25
+"""How far beyond the data a forecast goes where nothing is held out and no times are given, as a share of their span."""
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """The dynamics behind a series. Callable as a vector field: `found(t, state, controls)`."""
+
+    name: str
+    series: TimeSeries
+    """What was learned from."""
+    held_out: TimeSeries | None
+    shooting: Shooting
+    fit: Refit
+    seconds: float
+    """What the refit took."""
+    history: Sequence[Mapping[str, Any]] = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, t: float, state: Any, controls: Any = ()) -> np.ndarray:
+        """The time derivative `(states,)`."""
+        return np.asarray(self.vector_field(jnp.asarray(float(t)), jnp.asarray(state, float), jnp.asarray(controls, float)))
+
+    @cached_property
+    def vector_field(self) -> VectorField:
+        """The fitted vector field."""
+        return self.shooting.field_of(jnp.asarray(self.fit.theta))
+
+    @property
+    def coefficients(self) -> dict[str, Coefficient]:
+        """Every named coefficient with its standard error and interval, or why there is none."""
+        return self.fit.coefficients
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return self.shooting.field.states
+
+    @property
+    def joined(self) -> bool:
+        """Whether one solution passes through each whole trajectory; otherwise windows with estimated states do."""
+        return not bool(self.shooting.windows.linked.any())
+
+    def equations(self, form: Literal["text", "latex", "sympy"] = "text") -> Any:
+        """The equations with fitted coefficients: text or LaTeX (standard errors in brackets), or SymPy expressions by state.
+
+        Of a problem of the user's own, its vector field and its coefficients. A network has no symbols: `ProblemError` but for text.
+        """
+        found = self.vector_field
+        if isinstance(found, SparseLibrary):
+            matrix, errors = np.asarray(found.matrix()), self._errors(found)
+            if form == "sympy":
+                return symbols.sympy(found.library, matrix, self.states)
+            write = symbols.text if form == "text" else symbols.latex
+            return write(found.library, matrix, self.states, errors)
+        if form != "text":
+            raise ProblemError(f"equations: only a sparse model has {form}; this vector field is a {type(found).__name__}")
+        parts = [_source(found.problem)] if isinstance(found, Given) else []
+        if isinstance(found, Universal) and isinstance(found.known, Given):
+            parts += [_source(found.known.problem), "plus a network"]
+        return "\n".join([*parts, *(f"{name} = {value}" for name, value in self.coefficients.items())]) or "a network: no symbols"
+
+    def forecast(self, times: Any = None, trajectory: int = 0, controls: Any = None) -> Band:
+        """The continuation of a trajectory with its band: at `times`, or for a duration where one number is given.
+
+        Without `times`: at the held-out times, or a quarter of the data's span beyond them.
+        """
+        at = self.series.times[trajectory]
+        if times is None and self.held_out is not None:
+            times = self.held_out.times[trajectory]
+            controls = self.held_out.controls[trajectory] if controls is None else controls
+        elif times is None or np.ndim(times) == 0:
+            span = float(times) if times is not None else AHEAD * float(at[-1] - at[0])
+            step = float(np.median(np.diff(at)))
+            times = at[-1] + np.linspace(0.0, span, max(2, min(200, 1 + round(span / step))))
+        times = np.asarray(times, float)
+        if times.ndim != 1 or not len(times) or np.any(np.diff(times) <= 0):
+            raise ProblemError("forecast: times must be an increasing list, or one number: how long")
+        return ahead.forecast(self.shooting, self.fit, trajectory, times, controls)
+
+    @cached_property
+    def predictions(self) -> tuple[np.ndarray, ...]:
+        """What the channels would show at the measured times, `(n, channels)` per trajectory."""
+        shown = np.asarray(jax.jit(self.shooting.predictions)(jnp.asarray(self.fit.theta)))
+        return self._in_order(shown)
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """How good: `fit` on what was learned from, and on what was held out the `forecast` and each trivial baseline."""
+        scores = {"fit": {"model": ahead.score(np.concatenate(self.predictions), np.concatenate(self.series.values))}}
+        if self.held_out is not None:
+            truth = np.concatenate(self.held_out.values)
+            rivals = [ahead.baselines(self.series, number, times) for number, times in enumerate(self.held_out.times)]
+            scores["held_out"] = {"model": ahead.score(np.concatenate([band.values for band in self.bands]), truth)}
+            for name in ahead.BASELINES:
+                scores["held_out"][name] = ahead.score(np.concatenate([rival[name] for rival in rivals]), truth)
+        return scores
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """The default forecast of each trajectory."""
+        return tuple(self.forecast(trajectory=number) for number in range(len(self.series.times)))
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before believing any of it."""
+        found = []
+        if not self.fit.converged:
+            found.append("the refit did not converge: treat coefficients and intervals as provisional")
+        if not self.joined:
+            found.append(
+                "no single solution follows a whole trajectory as well as solutions on windows do: the dynamics are chaotic, disturbed, "
+                "or more than this vector field"
+            )
+        found += [f"{name}: {each.reason}" for name, each in self.coefficients.items() if each.reason]
+        flat = ahead.flat_channels(self.series, np.concatenate(self.predictions), self.fit.sigma)
+        found += [f"the fit of {name} is a flat line although the data vary: nothing was learned about it" for name in flat]
+        for band in self.bands:
+            if band.failure is not None:
+                found.append(f"the forecast ends at {band.failure.time:.4g}: {band.failure.reason}; {band.failure.cure}")
+            elif band.lost > 0.05:
+                found.append(f"{100 * band.lost:.0f} % of the draws run to infinity and are left out of the band: it is too narrow")
+        scores = self.scores.get("held_out", {})
+        better = [name for name, each in scores.items() if name != "model" and each.rmse <= scores["model"].rmse]
+        if better:
+            found.append(f"on the held-out data {' and '.join(better)} predicts at least as well: do not use this forecast")
+        return tuple(found)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `result.json` adds for a discovery."""
+        return {
+            "equations": self.equations(),
+            "coefficients": {name: each._asdict() | {"level": LEVEL} for name, each in self.coefficients.items()},
+            "noise": dict(zip(self.series.names, self.fit.sigma.tolist(), strict=True)) | {"kind": self.shooting.noise.kind},
+            "forecast": self._forecast(),
+            "scores": {what: {name: each._asdict() for name, each in rows.items()} for what, rows in self.scores.items()},
+            "refit": {"converged": self.fit.converged, "steps": self.fit.steps, "seconds": self.seconds, "windows": self.shooting.count},
+            "solver": self.shooting.integrator.solver,
+            "warnings": list(self.warnings),
+        }
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Data, fit and forecast along time, per trajectory; and all numbers that the fit consists of."""
+        import xarray
+
+        variables: dict[str, Any] = {
+            "theta": ("parameter", self.fit.theta, {"long_name": "fitted field and starting states"}),
+            "covariance": (("parameter", "parameter_"), self.fit.covariance, {"long_name": "covariance of theta"}),
+            "sigma": ("channel", self.fit.sigma, {"long_name": f"standard deviation of the {self.shooting.noise.kind} noise"}),
+        }
+        coordinates: dict[str, Any] = {"channel": list(self.series.names)}
+        for number, times in enumerate(self.series.times):
+            axis, future = f"t_{number}", f"t_ahead_{number}"
+            band = self.bands[number]
+            coordinates |= {axis: times, future: band.times}
+            variables[f"data_{number}"] = ((axis, "channel"), self.series.values[number], {"long_name": "measured"})
+            variables[f"fit_{number}"] = ((axis, "channel"), self.predictions[number], {"long_name": "fitted, without noise"})
+            for what in ("values", "lower", "upper"):
+                variables[f"forecast_{what}_{number}"] = ((future, "channel"), getattr(band, what), {"long_name": f"forecast, {what}"})
+        about = {"title": f"Dynamics of {self.name}", "equations": self.equations(), "level": LEVEL, "source": "sciml, multiple shooting"}
+        stored = {
+            "intervals": self.shooting.intervals or 0, "continuity": self.shooting.continuity, "steps": self.fit.steps,
+            "converged": int(self.fit.converged), "seconds": self.seconds,
+        }  # fmt: skip
+        return xarray.Dataset(variables, coordinates, about | stored)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Fit, forecast with its band, phase portrait and residuals as one matplotlib figure, also written to `path`."""
+        from sciml import figures
+        from sciml.figures.dynamics import discovery_figure
+
+        figure = discovery_figure(self)
+        if path is not None:
+            figures.save(figure, Path(path))
+        return figure
+
+    def with_history(self, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Discovered:
+        """The same with the rows of its training and the content of `result.json`."""
+        fresh = replace(self, history=[dict(row) for row in history], result=dict(result))
+        for name in ("vector_field", "predictions", "bands", "scores", "warnings"):
+            if name in self.__dict__:
+                fresh.__dict__[name] = self.__dict__[name]
+        return fresh
+
+    def __repr__(self) -> str:
+        return f"Dynamics of {self.name}:\n{textwrap.indent(self.equations(), '  ')}"
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _in_order(self, shown: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Arrays `(W, m, ...)` by window as arrays `(n, ...)` by trajectory."""
+        windows = self.shooting.windows
+        found = []
+        for number, times in enumerate(self.series.times):
+            rows = np.empty((len(times), *shown.shape[2:]))
+            for window in np.flatnonzero(windows.trajectory == number):
+                begin = windows.begin[window]
+                count = min(shown.shape[1], len(times) - begin)
+                rows[begin : begin + count] = shown[window, :count]
+            found.append(rows)
+        return tuple(found)
+
+    def paths(self) -> tuple[np.ndarray, ...]:
+        """States at the measured times, `(n, states)` per trajectory."""
+        return self._in_order(np.asarray(jax.jit(lambda theta: self.shooting.paths(theta).states)(jnp.asarray(self.fit.theta))))
+
+    def _errors(self, found: SparseLibrary) -> np.ndarray:
+        errors = np.full(found.active.shape, np.nan)
+        errors[np.nonzero(found.active)] = [
+            np.nan if each.standard_error is None else each.standard_error for each in self.coefficients.values()
+        ]
+        return errors
+
+    def _forecast(self) -> dict[str, Any]:
+        band = self.bands[0]
+        rows = {
+            "times": band.times.tolist(),
+            **{
+                name: {"value": band.values[:, column].tolist(), "lower": band.lower[:, column].tolist(), "upper": band.upper[:, column].tolist()}
+                for column, name in enumerate(self.series.names)
+            },
+        }
+        if self.held_out is None:
+            return rows
+        measured = np.concatenate(self.held_out.values)
+        there = ~np.isnan(measured)
+        lower, upper = (np.concatenate([getattr(band, side) for band in self.bands]) for side in ("lower", "upper"))
+        inside = (measured >= lower) & (measured <= upper) & there
+        valid = [ahead.valid_time(b.times, b.values, v) for b, v in zip(self.bands, self.held_out.values, strict=True)]
+        return rows | {"valid_time": float(np.mean(valid)), "coverage": float(inside.sum() / max(there.sum(), 1)), "level": LEVEL}
+
+
+def _source(problem: Any) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(problem.vector_field)).strip()
+    except OSError:
+        return f"vector field of {problem.name}"

@@ -1,0 +1,425 @@
+"""From a series to its dynamics: everything resolved, then windows that grow, then a refit through the solver and a forecast."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.device import configure
+from sciml.dynamics import vector_fields
+from sciml.dynamics.discovered import Discovered
+from sciml.dynamics.integrate import choose_solver
+from sciml.dynamics.noise import Gaussian, Noise
+from sciml.dynamics.problem import Dynamics
+from sciml.dynamics.refit import Refit, noise_level, refit
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.shooting import Shooting, cut
+from sciml.dynamics.smoothing import FEWEST, smooth_channel
+from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, Universal, VectorField
+from sciml.errors import Outcome, ProblemError
+from sciml.settings import Adam, Broyden, GivenField, Integrator, NeuralField, Noise as NoiseTrigger, Phase, Plateau, SparseField, UniversalField
+from sciml.settings import LBFGS
+from sciml.settings import Shooting as ShootingSettings
+from sciml.train import PhaseRecord, Snapshot, train
+
+FieldSettings = GivenField | SparseField | NeuralField | UniversalField
+
+DENSE_LIMIT = 1500
+"""Trainable numbers up to which "auto" takes the dense second-order method."""
+
+FEW = 100
+"""Trainable numbers of a field up to which the Gauss-Newton refit is the second phase."""
+
+TIGHT = 0.03
+"""Tolerance for gaps between windows in a refit that needs several, in standard deviations of the noise."""
+
+ACCEPTED = 1.3
+"""A fit with fewer, longer windows is kept where it raises the noise level by less than this factor."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A first look at the data, on the noise's scale: where states are, how large, how noisy, how fast."""
+
+    states: tuple[np.ndarray, ...]
+    """`(n, states)` per trajectory, at the measured times."""
+    scale: np.ndarray
+    sigma: np.ndarray
+    rate: float
+    """Root mean square of a state's relative change per unit of time."""
+
+
+class Discovery:
+    """A series with its vector field, windows and phases: everything resolved and checked, nothing trained. No files."""
+
+    reference = None
+
+    def __init__(
+        self,
+        name: str,
+        series: TimeSeries,
+        held_out: TimeSeries | None,
+        field: VectorField,
+        noise: Noise,
+        stages: Sequence[Shooting],
+        phases: tuple[Phase, ...],
+        settings: FieldSettings,
+    ) -> None:
+        self.name, self.series, self.held_out, self.field, self.noise = name, series, held_out, field, noise
+        self.stages, self.phases, self.settings = tuple(stages), phases, settings
+        self._found: tuple[bytes, Discovered] | None = None
+
+    @property
+    def problem(self) -> Discovery:
+        """What a run calls its problem: its name is all that is asked of it."""
+        return self
+
+    @property
+    def objective(self) -> Shooting:
+        return self.stages[-1]
+
+    @property
+    def parameters(self) -> int:
+        return self.stages[-1].parameters
+
+    def train(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Iterator[Snapshot]:
+        """Trains stage after stage, each window state starting where the stage before has it; yields a Snapshot per chunk."""
+        first, before, start, inner = 0, _Before(), None, resume
+        if resume is not None:
+            arrays, cursor = resume
+            first, before = int(cursor["stage"]), _Before.of(cursor["before"])
+            inner = (arrays, cursor["training"])
+        snapshot = None
+        for number in range(first, len(self.stages)):
+            stage = self.stages[number]
+            for snapshot in train(stage, self.phases, every, inner, start):
+                yield self._joined(snapshot, number, before)
+            inner = None
+            assert snapshot is not None
+            if number + 1 < len(self.stages):
+                start = carry(stage, snapshot.best, self.stages[number + 1])
+                before = before.after(snapshot)
+
+    def error(self, trainable: Array) -> None:
+        """There is no reference: the truth behind measured data is not known."""
+
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """Those of a forecast stand beside it, in `results`."""
+        return {}
+
+    def unknowns(self, trainable: Array) -> dict[str, dict[str, Any]]:
+        """The unknown coefficients of a given vector field; see `Discovered.coefficients`."""
+        found = self.solution(trainable)
+        named = self.field.coefficients()
+        return {name: {"value": each.value, "standard_error": each.standard_error, "lower": each.lower, "upper": each.upper,
+                       "reason": each.reason} for name, each in found.coefficients.items() if name in named}  # fmt: skip
+
+    def results(self, trainable: Array) -> dict[str, Any]:
+        """What `result.json` holds beside that of any run."""
+        return self.solution(trainable).as_dict()
+
+    def solution(self, trainable: Array, history: Sequence[Mapping[str, Any]] = (), result: Mapping[str, Any] | None = None) -> Discovered:
+        """What was found: refitted through the solver, read out and forecast at the first call for a state."""
+        key = np.asarray(trainable).tobytes()
+        if self._found is None or self._found[0] != key:
+            self._found = (key, self._finish(trainable))
+        return self._found[1].with_history(history, result or {})
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _finish(self, theta: Array) -> Discovered:
+        stage = next(stage for stage in reversed(self.stages) if stage.parameters == theta.size)
+        began = time.perf_counter()
+        shooting, fit = join(stage, theta)
+        return Discovered(self.name, self.series, self.held_out, shooting, fit, time.perf_counter() - began)
+
+    def _joined(self, snapshot: Snapshot, number: int, before: _Before) -> Snapshot:
+        last = number + 1 == len(self.stages)
+        over = snapshot.outcome == Outcome.OK and not last
+
+        def checkpoint() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+            arrays, cursor = snapshot.checkpoint()
+            return arrays, {"stage": number, "before": before.as_dict(), "training": cursor}
+
+        return snapshot._replace(
+            step=before.steps + snapshot.step,
+            phase=len(before.records) + snapshot.phase,
+            evaluations=before.evaluations + snapshot.evaluations,
+            phases=(*before.records, *snapshot.phases),
+            switch=before.switch or snapshot.switch,
+            outcome=None if over else snapshot.outcome,
+            budget=len(self.stages) * snapshot.budget,
+            checkpoint=checkpoint,
+        )
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What the stages that are over have used up."""
+
+    steps: int = 0
+    evaluations: int = 0
+    records: tuple[PhaseRecord, ...] = ()
+    switch: dict[str, Any] | None = None
+
+    def after(self, snapshot: Snapshot) -> _Before:
+        return _Before(
+            self.steps + snapshot.step,
+            self.evaluations + snapshot.evaluations,
+            (*self.records, *snapshot.phases),
+            self.switch or snapshot.switch,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "evaluations": self.evaluations, "records": [each._asdict() for each in self.records], "switch": self.switch}
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> _Before:
+        return cls(stored["steps"], stored["evaluations"], tuple(PhaseRecord(**each) for each in stored["records"]), stored["switch"])
+
+
+def prepare(
+    subject: TimeSeries | Dynamics,
+    *,
+    vector_field: FieldSettings | VectorField | Any = None,
+    noise: Noise | None = None,
+    hold_out: int | None = None,
+    shooting: ShootingSettings | None = None,
+    integrator: Integrator | None = None,
+    phases: Literal["auto"] | Sequence[Phase] = "auto",
+    seed: int = 0,
+    precision: Literal["float64", "float32"] = "float64",
+    name: str | None = None,
+) -> Discovery:
+    """Builds and checks a Discovery from a series or a `Dynamics`.
+
+    `vector_field` is one of `sciml.settings`' fields, or a module: a `VectorField`, or any Equinox or Flax NNX module that maps scaled
+    states and controls to scaled derivatives. Raises `ProblemError` for all that can be found before training.
+    """
+    configure(precision)
+    problem = subject if isinstance(subject, Dynamics) else None
+    series = problem.measured if problem is not None else subject
+    assert isinstance(series, TimeSeries)
+    noise = noise or (problem.noise if problem is not None else Gaussian())
+    noise.check(np.concatenate(series.values), series.names)
+    hold_out = hold_out if hold_out is not None else problem.hold_out if problem is not None else 0
+    train_series, held_out = series.split(hold_out) if hold_out else (series, None)
+    settings = vector_field if isinstance(vector_field, FieldSettings) else GivenField() if problem is not None else SparseField()
+    if isinstance(settings, GivenField | UniversalField) and problem is None:
+        raise ProblemError(f'vector_field.kind = "{settings.kind}" needs a problem with a vector field of its own; a series alone has none')
+    states = _states(settings, problem, train_series)
+    begin = look(train_series, noise, states, problem)
+    module = None if vector_field is None or isinstance(vector_field, FieldSettings) else vector_field
+    field = build_field(settings, module, problem, train_series, states, begin, seed)
+    integrator = choose(field, train_series, begin, integrator or Integrator())
+    stages = [
+        _shooting(field, train_series, noise, integrator, begin, length, (shooting or ShootingSettings()).continuity, seed)
+        for length in lengths(train_series, shooting or ShootingSettings())
+    ]
+    for stage in stages:
+        _check_start(stage)
+    return Discovery(
+        name or (problem.name if problem is not None else "series"),
+        train_series, held_out, field, noise, stages, resolve_phases(phases, stages), settings,
+    )  # fmt: skip
+
+
+def lengths(series: TimeSeries, settings: ShootingSettings) -> tuple[int, ...]:
+    """Sampling intervals per window of each stage."""
+    longest = max(len(times) for times in series.times) - 1
+    total = sum(len(times) - 1 for times in series.times)
+    first = settings.intervals or int(np.clip(total // 8, 2, 16))
+    last = settings.longest or max(first, longest // 4)
+    found = [min(first, longest)]
+    while found[-1] * settings.growth <= last:
+        found.append(found[-1] * settings.growth)
+    return tuple(found)
+
+
+def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dynamics | None) -> Start:
+    """Smooths each channel on the noise's scale; states that nobody measured start at their stated value or size."""
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in states}
+    sigma, rates = np.zeros(series.channels), []
+    for channel, name in enumerate(series.names):
+        levels, weights = [], []
+        for times, values in zip(series.times, series.values, strict=True):
+            smooth, slope, level, degrees = _smooth(times, np.asarray(noise.scale(jnp.asarray(values[:, channel]))))
+            levels.append(level)
+            weights.append(max(degrees, 1e-3))
+            rates.append(np.sqrt(np.mean(slope**2)) / max(float(np.std(smooth)), 1e-12))
+            if name in columns:
+                columns[name].append(np.asarray(noise.inverse(jnp.asarray(smooth))))
+        size = np.nanstd(np.asarray(noise.scale(jnp.asarray(np.concatenate(series.values)[:, channel]))))
+        sigma[channel] = np.clip(np.sqrt(np.average(np.square(levels), weights=weights)), 1e-3 * size, size)
+    stated = _stated(problem)
+    typical = dict(problem.sizes) if problem is not None else {}
+    for name, found in columns.items():
+        if not found:
+            value = stated.get(name, typical.get(name, 1.0 if problem is not None or noise.positive else 0.0))
+            columns[name] = [np.full(len(times), float(value)) for times in series.times]
+    if noise.positive:
+        columns = {name: [np.maximum(each, 1e-6 * np.max(np.abs(each))) for each in found] for name, found in columns.items()}
+    arrays = tuple(np.stack([columns[name][index] for name in states], axis=1) for index in range(len(series.times)))
+    spread = np.std(np.concatenate(arrays), axis=0)
+    size = np.max(np.abs(np.concatenate(arrays)), axis=0)
+    scale = np.where(spread > 1e-9 * size, spread, np.where(size > 0, size, [typical.get(name, 1.0) for name in states]))
+    return Start(arrays, scale, sigma, float(np.median(rates)))
+
+
+def build_field(
+    settings: FieldSettings, module: Any, problem: Dynamics | None, series: TimeSeries, states: tuple[str, ...], begin: Start, seed: int
+) -> VectorField:
+    """The vector field that the settings, or a module, describe."""
+    if isinstance(module, VectorField):
+        return module
+    scaling = _scaling(series, begin)
+    inputs = len(states) + len(series.control_names)
+    key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
+    if module is not None:
+        _check_module(module, inputs, len(states))
+        return NeuralODE(module, scaling, states, series.names)
+    if isinstance(settings, GivenField):
+        assert problem is not None
+        return Given(problem)
+    if isinstance(settings, SparseField):
+        raise ProblemError('sparse not yet')
+    if isinstance(settings, NeuralField) and settings.second_order:
+        net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
+        return SecondOrder(net, scaling, states, series.names)
+    net = vector_fields.network(inputs, len(states), settings.width, settings.depth, settings.activation, key)
+    neural = NeuralODE(net, scaling, states, series.names)
+    if isinstance(settings, UniversalField):
+        assert problem is not None
+        return Universal(Given(problem), neural)
+    return neural
+
+
+def choose(field: VectorField, series: TimeSeries, begin: Start, settings: Integrator) -> Integrator:
+    """Settings with a solver chosen on the longest trajectory, from the field's start."""
+    longest = int(np.argmax([times[-1] - times[0] for times in series.times]))
+    free = jnp.asarray(begin.states[longest][0])
+    controls = jnp.asarray(series.controls[longest])
+    return choose_solver(field, jnp.asarray(series.times[longest]), field.start(free), controls, jnp.asarray(begin.scale), settings)
+
+
+def carry(before: Shooting, theta: Array, after: Shooting) -> Array:
+    """Parameters of a stage from those of another with other windows: each new window starts on the old one's path."""
+    paths = np.asarray(jax.jit(lambda theta: before.paths(theta).states)(theta))
+    old, new = before.windows, after.windows
+    states = np.empty((after.count, after.states))
+    for window, (trajectory, begin) in enumerate(zip(new.trajectory, new.begin, strict=True)):
+        source = np.flatnonzero((old.trajectory == trajectory) & (old.begin <= begin))[-1]
+        states[window] = paths[source, begin - old.begin[source]]
+    states = np.where(np.isfinite(states), states, np.asarray(after.anchors))
+    raw = after.raw_of(jnp.asarray(states))
+    return jnp.concatenate([theta[: before.field_size], raw.ravel()])
+
+
+def join(stage: Shooting, theta: Array) -> tuple[Shooting, Refit]:
+    """The refit through the solver: one solution per trajectory where that fits about as well as the windows did, else on windows."""
+    shown = np.asarray(jax.jit(stage.unscaled)(theta))
+    own = noise_level(stage, shown, float(stage.measured - stage.parameters))
+    whole = stage.with_windows(None)
+    fit = refit(whole.with_noise(np.asarray(own)), carry(stage, theta, whole))
+    if whole.count == stage.count or (fit.converged and np.all(fit.sigma <= ACCEPTED * np.asarray(own))):
+        return whole, fit
+    tight = stage.with_noise(np.asarray(own), continuity=TIGHT)
+    return tight, refit(tight, theta)
+
+
+def resolve_phases(phases: Literal["auto"] | Sequence[Phase], stages: Sequence[Shooting]) -> tuple[Phase, ...]:
+    """ "auto" as explicit phases: Adam until the spread over the windows says so (a plateau where there are fewer than eight).
+
+    A field with few numbers then goes to the refit, which is Gauss-Newton; a network first to the dense second-order method, or to
+    L-BFGS where it is large.
+    """
+    if phases != "auto":
+        return tuple(phases)
+    few = stages[0].field_size <= FEW
+    first = Adam(
+        steps=300 if few else 1500,
+        learning_rate=0.02 if few else 3e-3,
+        decay="cosine",
+        clip=100.0,
+        until=(NoiseTrigger(window=16), Plateau(window=100)) if stages[0].stochastic()[0] else (Plateau(window=100),),
+    )
+    if few:
+        return (first,)
+    until = (Plateau(window=200, improvement=0.02),)
+    dense = max(stage.parameters for stage in stages) <= DENSE_LIMIT
+    return (first, Broyden(steps=1000, redraw=0, until=until) if dense else LBFGS(steps=1000, redraw=0, until=until))
+
+
+def _states(settings: FieldSettings, problem: Dynamics | None, series: TimeSeries) -> tuple[str, ...]:
+    if isinstance(settings, GivenField | UniversalField):
+        assert problem is not None
+        return problem.states
+    if isinstance(settings, NeuralField) and settings.second_order:
+        return (*series.names, *(f"{name}_velocity" for name in series.names))
+    hidden = settings.hidden if isinstance(settings, NeuralField) else 0
+    return (*series.names, *(f"hidden_{number}" for number in range(1, hidden + 1)))
+
+
+def _stated(problem: Dynamics | None) -> dict[str, float]:
+    """Initial values of states as far as they are known, at the starting values of the coefficients."""
+    if problem is None:
+        return {}
+    start = {name: jnp.asarray(unknown.start) for name, unknown in problem.unknowns.items()}
+    return {name: float(value) for name, value in problem.bind(start).initial().items()}
+
+
+def _smooth(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """A channel, its slope, its noise level and the degrees of freedom behind that; a line where there are too few values."""
+    there = np.isfinite(values)
+    if there.sum() >= FEWEST:
+        spline = smooth_channel(times, values)
+        return spline(times), spline(times, 1), spline.noise, spline.degrees
+    filled = np.interp(times, times[there], values[there]) if there.any() else np.zeros(len(times))
+    return filled, np.gradient(filled, times) if len(times) > 1 else np.zeros(len(times)), float(np.std(filled)), 0.0
+
+
+def _scaling(series: TimeSeries, begin: Start) -> Scaling:
+    states, controls = np.concatenate(begin.states), np.concatenate(series.controls)
+    spread = np.std(controls, axis=0)
+    as_tuple = lambda array: tuple(float(value) for value in array)  # noqa: E731
+    return Scaling(
+        as_tuple(states.mean(axis=0)), as_tuple(begin.scale), as_tuple(controls.mean(axis=0)),
+        as_tuple(np.where(spread > 0, spread, 1.0)), 1.0 / max(begin.rate, 1e-12),
+    )  # fmt: skip
+
+
+def _shooting(
+    field: VectorField, series: TimeSeries, noise: Noise, integrator: Integrator, begin: Start, length: int | None, continuity: float, seed: int
+) -> Shooting:
+    windows = cut(series, length)
+    anchors = np.stack([begin.states[index][row] for index, row in zip(windows.trajectory, windows.begin, strict=True)])
+    return Shooting(field, series, noise, integrator, length, anchors, begin.scale, begin.sigma, continuity, seed)
+
+
+def _check_module(module: Any, inputs: int, states: int) -> None:
+    if not callable(module):
+        raise ProblemError(f"vector_field: {type(module).__name__} is not callable; give a module that maps ({inputs},) to ({states},)")
+    try:
+        shape = jax.eval_shape(module, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype)).shape
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"vector_field: it fails on {inputs} scaled states and controls: {error}") from error
+    if shape != (states,):
+        raise ProblemError(f"vector_field: it maps ({inputs},) to {shape}; make it return one derivative per state, ({states},)")
+
+
+def _check_start(stage: Shooting) -> None:
+    """Raises `ProblemError` where the field cannot even be evaluated at the data."""
+    field, anchors = stage.field, stage.anchors
+    controls = jnp.asarray(stage.windows.controls[:, 0])
+    slopes = np.asarray(jax.vmap(field)(jnp.asarray(stage.windows.times[:, 0]), anchors, controls))
+    if not np.isfinite(slopes).all():
+        window = int(np.argwhere(~np.isfinite(slopes).all(axis=1))[0, 0])
+        at = ", ".join(f"{name} = {float(value):.4g}" for name, value in zip(field.states, anchors[window], strict=True))
+        raise ProblemError(f"the vector field is not finite at t = {stage.windows.times[window, 0]:g}, {at}; guard its divisions and logarithms")
