@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
+FINE = 400
+"""Times at which a smooth curve is drawn."""
+
 AHEAD = 0.25
 """How far beyond the data a forecast goes where nothing is held out and no times are given, as a share of their span."""
 
@@ -213,6 +216,48 @@ class Discovered:
     def __repr__(self) -> str:
         return f"Dynamics of {self.name}:\n{textwrap.indent(self.equations(), '  ')}"
 
+    # -- for pictures -------------------------------------------------------------------------------------------------
+
+    level = LEVEL
+
+    @cached_property
+    def state_curves(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Fitted solutions between the measured times, one per window: times `(n,)` and states `(n, states)`."""
+        windows = self.shooting.windows
+        ends = [np.unique(times)[[0, -1]] for times in windows.times]
+        count = max(20, FINE // self.shooting.count)
+        fine = np.stack([np.linspace(*end, count) for end in ends])
+        states = np.asarray(
+            jax.jit(lambda theta, fine: self.shooting.paths_at(theta, fine))(jnp.asarray(self.fit.theta), jnp.asarray(fine))
+        )
+        return tuple(zip(fine, states, strict=True))
+
+    @cached_property
+    def curves(self) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]:
+        """The same by trajectory, as what the channels would show: times and values `(n, channels)`."""
+        observe = jax.jit(jax.vmap(self.vector_field.observe))
+        shown = [(times, np.asarray(observe(jnp.asarray(states)))) for times, states in self.state_curves]
+        owner = self.shooting.windows.trajectory
+        return tuple(
+            tuple(curve for curve, trajectory in zip(shown, owner, strict=True) if trajectory == number)
+            for number in range(len(self.series.times))
+        )
+
+    def slopes(self, states: np.ndarray) -> np.ndarray:
+        """The vector field at `(n, states)`, at the first time and controls."""
+        controls = jnp.asarray(self.series.controls[0][0])
+        t = jnp.asarray(self.series.times[0][0])
+        return np.asarray(jax.vmap(lambda state: self.vector_field(t, state, controls))(jnp.asarray(states)))
+
+    @property
+    def standardised(self) -> tuple[np.ndarray, ...]:
+        """Measured minus fitted in standard deviations of the noise, `(n, channels)` per trajectory."""
+        scale = self.shooting.noise.scale
+        return tuple(
+            np.asarray(scale(jnp.asarray(values)) - scale(jnp.asarray(fitted))) / self.fit.sigma
+            for values, fitted in zip(self.series.values, self.predictions, strict=True)
+        )
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _in_order(self, shown: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -228,10 +273,6 @@ class Discovered:
             found.append(rows)
         return tuple(found)
 
-    def paths(self) -> tuple[np.ndarray, ...]:
-        """States at the measured times, `(n, states)` per trajectory."""
-        return self._in_order(np.asarray(jax.jit(lambda theta: self.shooting.paths(theta).states)(jnp.asarray(self.fit.theta))))
-
     def _errors(self, found: SparseLibrary) -> np.ndarray:
         errors = np.full(found.active.shape, np.nan)
         errors[np.nonzero(found.active)] = [
@@ -244,7 +285,11 @@ class Discovered:
         rows = {
             "times": band.times.tolist(),
             **{
-                name: {"value": band.values[:, column].tolist(), "lower": band.lower[:, column].tolist(), "upper": band.upper[:, column].tolist()}
+                name: {
+                    "value": band.values[:, column].tolist(),
+                    "lower": band.lower[:, column].tolist(),
+                    "upper": band.upper[:, column].tolist(),
+                }
                 for column, name in enumerate(self.series.names)
             },
         }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +19,20 @@ from sciml.dynamics.discovered import Discovered
 from sciml.dynamics.integrate import choose_solver
 from sciml.dynamics.noise import Gaussian, Noise
 from sciml.dynamics.problem import Dynamics
-from sciml.dynamics.refit import Refit, noise_level, refit
+from sciml.dynamics.refit import Refit, noise_level, recall, refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting, cut
 from sciml.dynamics.smoothing import FEWEST, smooth_channel
 from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, Universal, VectorField
 from sciml.errors import Outcome, ProblemError
-from sciml.settings import Adam, Broyden, GivenField, Integrator, NeuralField, Noise as NoiseTrigger, Phase, Plateau, SparseField, UniversalField
-from sciml.settings import LBFGS
+from sciml.settings import LBFGS, Adam, Broyden, GivenField, Integrator, NeuralField, Phase, Plateau, SparseField, UniversalField
+from sciml.settings import Noise as NoiseTrigger
 from sciml.settings import Shooting as ShootingSettings
+from sciml.solve import line, row
 from sciml.train import PhaseRecord, Snapshot, train
+
+if TYPE_CHECKING:
+    import xarray
 
 FieldSettings = GivenField | SparseField | NeuralField | UniversalField
 
@@ -60,6 +65,8 @@ class Discovery:
     """A series with its vector field, windows and phases: everything resolved and checked, nothing trained. No files."""
 
     reference = None
+    closing = "fitting through the solver, then forecasting"
+    """What happens after training, in words."""
 
     def __init__(
         self,
@@ -132,10 +139,23 @@ class Discovery:
             self._found = (key, self._finish(trainable))
         return self._found[1].with_history(history, result or {})
 
+    def restore(self, trainable: Array, stored: xarray.Dataset, result: Mapping[str, Any]) -> None:
+        """Takes what was found for a state from a run's `solution.nc` and `result.json`, so that `solution` computes nothing."""
+        about = stored.attrs
+        shooting = self._stage(trainable).with_windows(int(about["intervals"]) or None)
+        shooting = shooting.with_noise(stored["sigma"].values, float(about["continuity"]))
+        shooting = shooting.with_field(self._field_of(stored))
+        fit = recall(shooting, stored["theta"].values, stored["covariance"].values, result["coefficients"], bool(about["converged"]))
+        found = Discovered(self.name, self.series, self.held_out, shooting, fit, float(about["seconds"]))
+        self._found = (np.asarray(trainable).tobytes(), found)
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _stage(self, theta: Array) -> Shooting:
+        return next(stage for stage in reversed(self.stages) if stage.parameters == theta.size)
+
     def _finish(self, theta: Array) -> Discovered:
-        stage = next(stage for stage in reversed(self.stages) if stage.parameters == theta.size)
+        stage = self._stage(theta)
         began = time.perf_counter()
         shooting, fit = join(stage, theta)
         return Discovered(self.name, self.series, self.held_out, shooting, fit, time.perf_counter() - began)
@@ -178,7 +198,12 @@ class _Before:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "evaluations": self.evaluations, "records": [each._asdict() for each in self.records], "switch": self.switch}
+        return {
+            "steps": self.steps,
+            "evaluations": self.evaluations,
+            "records": [each._asdict() for each in self.records],
+            "switch": self.switch,
+        }
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> _Before:
@@ -229,6 +254,22 @@ def prepare(
         name or (problem.name if problem is not None else "series"),
         train_series, held_out, field, noise, stages, resolve_phases(phases, stages), settings,
     )  # fmt: skip
+
+
+def discover(subject: TimeSeries | Dynamics, *, progress: bool = True, every: int = 100, **settings: Any) -> Discovered:
+    """Finds the dynamics behind a series, or the coefficients of a user's own; `settings` are those of `prepare`."""
+    experiment = prepare(subject, **settings)
+    history: list[dict[str, Any]] = []
+    snapshot = None
+    for snapshot in experiment.train(every=every):
+        history.append(row(snapshot, None))
+        if progress:
+            print(line(snapshot, None), flush=True)
+    assert snapshot is not None
+    if snapshot.outcome == Outcome.DIVERGED:
+        warnings.warn(f"training on {experiment.name} diverged; the best state before that is refitted", stacklevel=2)
+    result = {"outcome": str(snapshot.outcome), "phases": [record._asdict() for record in snapshot.phases], "switch": snapshot.switch}
+    return experiment.solution(snapshot.best, history, result)
 
 
 def lengths(series: TimeSeries, settings: ShootingSettings) -> tuple[int, ...]:
@@ -289,7 +330,7 @@ def build_field(
         assert problem is not None
         return Given(problem)
     if isinstance(settings, SparseField):
-        raise ProblemError('sparse not yet')
+        raise ProblemError("sparse not yet")
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
         return SecondOrder(net, scaling, states, series.names)
@@ -396,7 +437,14 @@ def _scaling(series: TimeSeries, begin: Start) -> Scaling:
 
 
 def _shooting(
-    field: VectorField, series: TimeSeries, noise: Noise, integrator: Integrator, begin: Start, length: int | None, continuity: float, seed: int
+    field: VectorField,
+    series: TimeSeries,
+    noise: Noise,
+    integrator: Integrator,
+    begin: Start,
+    length: int | None,
+    continuity: float,
+    seed: int,
 ) -> Shooting:
     windows = cut(series, length)
     anchors = np.stack([begin.states[index][row] for index, row in zip(windows.trajectory, windows.begin, strict=True)])
@@ -422,4 +470,6 @@ def _check_start(stage: Shooting) -> None:
     if not np.isfinite(slopes).all():
         window = int(np.argwhere(~np.isfinite(slopes).all(axis=1))[0, 0])
         at = ", ".join(f"{name} = {float(value):.4g}" for name, value in zip(field.states, anchors[window], strict=True))
-        raise ProblemError(f"the vector field is not finite at t = {stage.windows.times[window, 0]:g}, {at}; guard its divisions and logarithms")
+        raise ProblemError(
+            f"the vector field is not finite at t = {stage.windows.times[window, 0]:g}, {at}; guard its divisions and logarithms"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -97,9 +98,7 @@ def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.nd
     covariance, free, _, left = (np.asarray(each) for each in spread(rows, np.arange(theta.size)))
     covariance = covariance / np.outer(columns, columns)
     names = tuple(shooting.unknowns(theta))
-    slopes = np.zeros((len(names), theta.size))
-    if names:
-        slopes = np.asarray(jax.jacobian(lambda theta: jnp.stack([shooting.unknowns(theta)[name] for name in names]))(theta))
+    slopes = _slopes(shooting, theta)
     correlation = _correlation(slopes @ covariance @ slopes.T)
     values = {name: float(value) for name, value in shooting.unknowns(theta).items()}
     errors = np.sqrt(np.maximum(np.diag(slopes @ covariance @ slopes.T), 0.0))
@@ -119,6 +118,16 @@ def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.nd
     return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), bool(found.converged), steps)
 
 
+def recall(
+    shooting: Shooting, theta: np.ndarray, covariance: np.ndarray, coefficients: Mapping[str, Mapping[str, Any]], converged: bool
+) -> Refit:
+    """A refit from what was kept of it."""
+    slopes = _slopes(shooting, jnp.asarray(theta, shooting.dtype))
+    named = {name: Coefficient(*(row[part] for part in Coefficient._fields)) for name, row in coefficients.items()}
+    sigma = np.asarray(shooting.sigma)
+    return Refit(theta, sigma, named, _correlation(slopes @ covariance @ slopes.T), covariance, float("nan"), converged, 0)
+
+
 def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:
     """`(channels,)`: root mean square misfit per channel, corrected for the share of degrees of freedom that the fit has used."""
     counts = np.maximum(shooting.windows.mask.sum(axis=(0, 1)), 1)
@@ -126,6 +135,14 @@ def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:
     level = np.sqrt(np.sum(misfits**2, axis=(0, 1)) / (counts * share))
     sizes = np.asarray(shooting.channel_size)
     return jnp.asarray(np.maximum(level, QUIETEST * sizes), shooting.dtype)
+
+
+def _slopes(shooting: Shooting, theta: Array) -> np.ndarray:
+    """Derivatives `(k, P)` of the named coefficients."""
+    names = tuple(shooting.unknowns(theta))
+    if not names:
+        return np.zeros((0, theta.size))
+    return np.asarray(jax.jacobian(lambda theta: jnp.stack([shooting.unknowns(theta)[name] for name in names]))(theta))
 
 
 def _degrees(shooting: Shooting, jacobian: Array) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from sciml.dynamics.integrate import Path, integrate
+from sciml.dynamics.integrate import Path, integrate, interpolate
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.vector_fields import VectorField
@@ -154,6 +154,13 @@ class Shooting:
             np.asarray(self.anchors), np.asarray(self.scale), sigma, continuity or self.continuity, self.seed,
         )  # fmt: skip
 
+    def with_field(self, field: VectorField) -> Shooting:
+        """The same with another vector field over the same states."""
+        return Shooting(
+            field, self.series, self.noise, self.integrator, self.intervals,
+            np.asarray(self.anchors), np.asarray(self.scale), np.asarray(self.sigma), self.continuity, self.seed,
+        )  # fmt: skip
+
     def raw_of(self, states: Array) -> Array:
         """The trainable numbers `(W, states)` at which the windows start at `states`."""
         if self.noise.positive:
@@ -178,6 +185,15 @@ class Shooting:
         """States at the times of all windows, `(W, m, states)`."""
         run = lambda raw, anchor, window: self._path(theta[: self.field_size], raw, anchor, window)  # noqa: E731
         return jax.vmap(run)(self.raw_states(theta), self.anchors, self._arrays)
+
+    def paths_at(self, theta: Array, times: Array) -> Array:
+        """States at other times `(W, n)`, which begin where the windows do: `(W, n, states)`."""
+
+        def run(raw: Array, anchor: Array, window: Windows, at: Array) -> Array:
+            inputs = jax.vmap(lambda t: interpolate(window.times, window.controls, t))(at)
+            return self._path(theta[: self.field_size], raw, anchor, window._replace(times=at, controls=inputs)).states
+
+        return jax.vmap(run)(self.raw_states(theta), self.anchors, self._arrays, times)
 
     def predictions(self, theta: Array) -> Array:
         """What the channels would show at the times of all windows, without noise: `(W, m, channels)`."""

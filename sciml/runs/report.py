@@ -15,6 +15,7 @@ from sciml.runs import files
 from sciml.runs.html import Html, duration, join, number, page, prose, symbol, table, tag
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
     from sciml.problem import Problem
     from sciml.solution import Solution
 
@@ -30,13 +31,17 @@ CAPTIONS = {
 }
 
 
-def write(directory: Path, solution: Solution, result: Result) -> Path:
-    """Writes `report.html` into a run directory and returns its path.
+def write(directory: Path, solution: Solution | Discovered, result: Result) -> Path:
+    """Writes `report.html` of a solution or of discovered dynamics into a run directory and returns its path.
 
     Takes the figures, `config.toml` and `environment.json` that stand there; what is missing is left out.
     """
+    from sciml.dynamics.discovered import Discovered
+    from sciml.runs import discovery_report
+
     path = directory / NAME
-    files.write_text(path, render(directory, solution, result))
+    draw = discovery_report.render if isinstance(solution, Discovered) else render
+    files.write_text(path, draw(directory, solution, result))  # type: ignore[arg-type]
     return path
 
 
@@ -44,19 +49,19 @@ def render(directory: Path, solution: Solution, result: Result) -> Html:
     """The report as HTML."""
     sections = (
         _summary(solution, result),
-        _section("What was solved", _what_was_solved(solution)),
-        _section("How well", _how_well(result, directory / "figures" / "solution.png")),
-        _section("Unknown coefficients", _unknowns(result)),
-        _section("Training", _training(solution, result, directory / "figures" / "history.png")),
-        _section("Further figures", _further_figures(directory / "figures")),
-        _section("Config", _listing(directory / "config.toml")),
-        _section("Environment", _environment(directory / "environment.json")),
+        section("What was solved", _what_was_solved(solution)),
+        section("How well", _how_well(result, directory / "figures" / "solution.png")),
+        section("Unknown coefficients", _unknowns(result)),
+        section("Training", training(solution.history, result, directory / "figures" / "history.png")),
+        section("Further figures", _further_figures(directory / "figures")),
+        section("Config", listing(directory / "config.toml")),
+        section("Environment", environment(directory / "environment.json")),
         tag("footer", f"Written by sciml into {directory.name}. Everything in this page stands in the file itself."),
     )
     return page(f"{solution.problem.name}: report", *sections)
 
 
-def _section(title: str, content: Html) -> Html:
+def section(title: str, content: Html) -> Html:
     """A titled section, or nothing where there is nothing to say."""
     return tag("section", tag("h2", title), content) if content else Html()
 
@@ -75,20 +80,21 @@ def _cards(result: Result) -> Html:
     error, seconds, validation = (result.get(name) or {} for name in ("error", "seconds", "validation"))
     cards = []
     if error:
-        cards.append(_card("Relative L² error", _amount(error), f"against the {_kind(error)} reference"))
+        cards.append(card("Relative L² error", _amount(error), f"against the {_kind(error)} reference"))
     if validation:
         note = join(["on fresh points and measured values; largest ", number(validation.get("worst"))])
-        cards.append(_card("Mean square residual", number(validation.get("mean_square")), note))
+        cards.append(card("Mean square residual", number(validation.get("mean_square")), note))
     if seconds:
         note = join([duration(seconds.get("compile")), " of it compiling"])
-        cards.append(_card("Time", duration(seconds.get("total")), note))
+        cards.append(card("Time", duration(seconds.get("total")), note))
     if "parameters" in result:
         note = f"{result.get('precision', '')}, seed {result.get('seed', '–')}"
-        cards.append(_card("Trainable numbers", f"{result['parameters']:,}", note))
+        cards.append(card("Trainable numbers", f"{result['parameters']:,}", note))
     return tag("div", *cards, class_="cards")
 
 
-def _card(name: str, value: Any, note: Any) -> Html:
+def card(name: str, value: Any, note: Any) -> Html:
+    """One large number of the first screen."""
     parts = ((name, "name"), (value, "value"), (note, "note"))
     return tag("div", *(tag("div", content, class_=kind) for content, kind in parts), class_="card")
 
@@ -127,11 +133,11 @@ def _what_was_solved(solution: Solution) -> Html:
     )
 
 
-def _how_well(result: Result, figure: Path) -> Html:
+def _how_well(result: Result, picture: Path) -> Html:
     error = result.get("error")
     if not error:
         text = "This problem has no reference: nothing but the residual on fresh points says how well it is solved."
-        return join([tag("p", text), _figure(figure)])
+        return join([tag("p", text), figure(picture)])
     reference = error["reference"]
     place = join(part for name, value in error["where"].items() for part in (", ", symbol(name), " = ", number(value, 4)))
     rows: list[tuple[Any, Html]] = [("Relative L² error", _amount(error))]
@@ -141,7 +147,7 @@ def _how_well(result: Result, figure: Path) -> Html:
         (join(["Largest error, at ", Html(place.removeprefix(", "))]), number(error["max_abs"])),
         (f"Error of the reference itself ({_kind(error)}), estimated", number(reference["estimated_error"])),
     ]
-    return join([table(("Measured on the reference's grid", ""), rows, numbers=(1,)), _floor_note(error), _rivals(result), _figure(figure)])
+    return join([table(("Measured on the reference's grid", ""), rows, numbers=(1,)), _floor_note(error), _rivals(result), figure(picture)])
 
 
 def _floor_note(error: Result) -> Html:
@@ -183,23 +189,24 @@ def _unknowns(result: Result) -> Html:
 
 
 def _further_figures(folder: Path) -> Html:
-    return join(_figure(path) for path in sorted(folder.glob("*.png")) if path.stem not in CAPTIONS)
+    return join(figure(path) for path in sorted(folder.glob("*.png")) if path.stem not in CAPTIONS)
 
 
-def _figure(path: Path) -> Html:
+def figure(path: Path, caption: str = "") -> Html:
     """A picture inside the page, or nothing where the file is missing."""
     if not path.exists():
         return Html()
-    caption = CAPTIONS.get(path.stem, path.stem.replace("_", " "))
+    caption = caption or CAPTIONS.get(path.stem, path.stem.replace("_", " "))
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     image = tag("img", src=f"data:image/png;base64,{data}", alt=caption)
     return tag("figure", image, tag("figcaption", caption))
 
 
-def _training(solution: Solution, result: Result, figure: Path) -> Html:
+def training(history: Sequence[Result], result: Result, picture: Path) -> Html:
+    """Phases, the switch between them, the picture of the history, and events."""
     phases: Sequence[Result] = result.get("phases") or ()
     if not phases:
-        return _figure(figure)
+        return figure(picture)
     rows = [
         (
             f"{position}. {phase['kind']}",
@@ -212,7 +219,7 @@ def _training(solution: Solution, result: Result, figure: Path) -> Html:
         for position, phase in enumerate(phases, 1)
     ]
     header = ("Phase", "Steps", "Evaluations", "Time", "Loss", "Ended by")
-    return join([_switch(result), table(header, rows, numbers=(1, 2, 3, 4)), _figure(figure), _events(solution)])
+    return join([_switch(result), table(header, rows, numbers=(1, 2, 3, 4)), figure(picture), _events(history)])
 
 
 def _switch(result: Result) -> Html:
@@ -225,8 +232,8 @@ def _switch(result: Result) -> Html:
     return tag("p", f"{text[0].upper()}{text[1:]}.")
 
 
-def _events(solution: Solution) -> Html:
-    events = [event for row in solution.history for event in row.get("events") or ()]
+def _events(history: Sequence[Result]) -> Html:
+    events = [event for row in history for event in row.get("events") or ()]
     if not events:
         return Html()
     listed = [tag("li", event) for event in events[:LARGEST_LISTING]]
@@ -235,14 +242,16 @@ def _events(solution: Solution) -> Html:
     return join([tag("h3", "Events"), tag("ul", *listed)])
 
 
-def _listing(path: Path) -> Html:
+def listing(path: Path) -> Html:
+    """A text file, folded."""
     if not path.exists():
         return Html()
     content = tag("pre", path.read_text(encoding="utf-8"))
     return tag("details", tag("summary", f"{path.name}, sufficient to repeat the run"), content)
 
 
-def _environment(path: Path) -> Html:
+def environment(path: Path) -> Html:
+    """Versions and hardware, folded."""
     if not path.exists():
         return Html()
     rows = list(_flat(files.read_json(path)))
