@@ -132,7 +132,7 @@ def discover(
     hold_out: Annotated[
         int, typer.Option(min=0, metavar="N", help="Keep the last N rows of each trajectory from the fit and forecast them.")
     ] = 0,
-    noise: Annotated[str, typer.Option(help="gaussian, lognormal (errors by a factor) or counts.")] = "gaussian",
+    noise: Annotated[str | None, typer.Option(help="gaussian, lognormal (errors by a factor) or counts; else the data choose.")] = None,
     field: Annotated[
         str, typer.Option(help="sparse (few candidate terms) or neural (a network, and what can be read out of it).")
     ] = "sparse",
@@ -154,7 +154,7 @@ def discover(
         "problem": catalog.name_of(table.stem),
         "series": {"file": str(table), "controls": list(controls)},
         "hold_out": hold_out,
-        "noise": noise,
+        **({} if noise is None else {"noise": noise}),
         "vector_field": {"kind": field},
         "seed": seed,
     }

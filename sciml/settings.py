@@ -157,9 +157,10 @@ class SparseField(Settings):
     """A linear combination of few candidate terms: monomials of the states and controls, and functions of single ones."""
 
     kind: Literal["sparse"] = "sparse"
-    degree: int = Field(default=3, ge=1, le=6)
-    """Highest degree of the monomials."""
+    degree: int | None = Field(default=None, ge=1, le=6, examples=[3])
+    """Highest degree of the monomials; without it the data choose between several libraries."""
     functions: tuple[Literal["sin", "cos", "exp", "log", "sqrt", "abs", "tanh"], ...] = ()
+    """Functions of single variables beside the monomials."""
 
 
 class NeuralField(Settings):
@@ -173,8 +174,6 @@ class NeuralField(Settings):
     """States that nobody measured."""
     second_order: bool = False
     """Whether the channels are positions: each gets a velocity, a state that nobody measured, and only accelerations are modelled."""
-    degree: int = Field(default=3, ge=1, le=6)
-    """Highest degree of the monomials that are read out."""
 
 
 class UniversalField(Settings):
@@ -184,8 +183,6 @@ class UniversalField(Settings):
     width: int = Field(default=16, ge=1)
     depth: int = Field(default=2, ge=1)
     activation: Literal["tanh", "sin", "swish", "gelu"] = "tanh"
-    degree: int = Field(default=3, ge=1, le=6)
-    """Highest degree of the monomials that are read out of the network."""
 
 
 VectorField = Annotated[GivenField | SparseField | NeuralField | UniversalField, Field(discriminator="kind")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,9 @@ import numpy as np
 
 from sciml.dynamics import equations as symbols
 from sciml.dynamics import forecast as ahead
+from sciml.dynamics import vector_fields
 from sciml.dynamics.forecast import Band, Score
+from sciml.dynamics.library import Factor, Library, Term
 from sciml.dynamics.refit import LEVEL, Coefficient, Refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 FINE = 400
 """Times at which a smooth curve is drawn."""
+
+CURVE = 60
+"""Times between the last measurement and the last held-out one at which a band is drawn."""
 
 AHEAD = 0.25
 """How far beyond the data a forecast goes where nothing is held out and no times are given, as a share of their span."""
@@ -88,7 +94,11 @@ class Discovered:
             raise ProblemError(f"equations: only a sparse model has {form}; this vector field is a {type(found).__name__}")
         parts = [_source(found.problem)] if isinstance(found, Given) else []
         if isinstance(found, Universal) and isinstance(found.known, Given):
-            parts += [_source(found.known.problem), "plus a network"]
+            missing = _sparse_part(found)
+            parts += [_source(found.known.problem), "plus a network" if missing is None else "plus"]
+            parts += (
+                [] if missing is None else [symbols.text(missing.library, np.asarray(missing.matrix()), self.states, self._errors(missing))]
+            )
         return "\n".join([*parts, *(f"{name} = {value}" for name, value in self.coefficients.items())]) or "a network: no symbols"
 
     def forecast(self, times: Any = None, trajectory: int = 0, controls: Any = None) -> Band:
@@ -129,8 +139,27 @@ class Discovered:
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
-        """The default forecast of each trajectory."""
-        return tuple(self.forecast(trajectory=number) for number in range(len(self.series.times)))
+        """The default forecast of each trajectory: at the held-out times, where there are any."""
+        if self.held_out is None:
+            return self.drawn_bands
+        return tuple(
+            _at(band, np.searchsorted(band.times, times)) for band, times in zip(self.drawn_bands, self.held_out.times, strict=True)
+        )
+
+    @cached_property
+    def drawn_bands(self) -> tuple[Band, ...]:
+        """The same from the last measured time on, at times close enough to be drawn as a curve."""
+        if self.held_out is None:
+            return tuple(self.forecast(trajectory=number) for number in range(len(self.series.times)))
+        found = []
+        for number, (past, future) in enumerate(zip(self.series.times, self.held_out.times, strict=True)):
+            times = np.union1d(np.linspace(past[-1], future[-1], CURVE), future)
+            inputs = [
+                np.interp(times, np.append(past[-1:], future), np.append(before[-1:], after))
+                for before, after in zip(self.series.controls[number].T, self.held_out.controls[number].T, strict=True)
+            ]
+            found.append(self.forecast(times, number, np.stack(inputs, axis=1) if inputs else None))
+        return tuple(found)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -138,13 +167,17 @@ class Discovered:
         found = []
         if not self.fit.converged:
             found.append("the refit did not converge: treat coefficients and intervals as provisional")
+        if vector_fields.has_network(self.vector_field):
+            found.append(
+                "no equations: no sparse model fits nearly as well as the network. The band holds noise only, not what is not known"
+            )
         if not self.joined:
             found.append(
                 "no single solution follows a whole trajectory as well as solutions on windows do: the dynamics are chaotic, disturbed, "
                 "or more than this vector field"
             )
         found += [f"{name}: {each.reason}" for name, each in self.coefficients.items() if each.reason]
-        flat = ahead.flat_channels(self.series, np.concatenate(self.predictions), self.fit.sigma)
+        flat = ahead.flat_channels(self.series, self.predictions)
         found += [f"the fit of {name} is a flat line although the data vary: nothing was learned about it" for name in flat]
         for band in self.bands:
             if band.failure is not None:
@@ -193,6 +226,11 @@ class Discovered:
             "intervals": self.shooting.intervals or 0, "continuity": self.shooting.continuity, "steps": self.fit.steps,
             "converged": int(self.fit.converged), "seconds": self.seconds,
         }  # fmt: skip
+        if (sparse := _sparse_part(self.shooting.field)) is not None:
+            about_start = {"long_name": "coefficients that the fit started from, in units of which theta holds them"}
+            variables["coefficients"] = (("term", "state"), np.asarray(sparse.matrix()), about_start)
+            coordinates |= {"term": list(sparse.library.names()), "state": list(self.states)}
+            stored |= {"library": library_text(sparse.library), "states": json.dumps(self.states)}
         return xarray.Dataset(variables, coordinates, about | stored)
 
     def plot(self, path: str | Path | None = None) -> Figure:
@@ -208,7 +246,7 @@ class Discovered:
     def with_history(self, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Discovered:
         """The same with the rows of its training and the content of `result.json`."""
         fresh = replace(self, history=[dict(row) for row in history], result=dict(result))
-        for name in ("vector_field", "predictions", "bands", "scores", "warnings"):
+        for name in ("vector_field", "predictions", "bands", "drawn_bands", "scores", "warnings"):
             if name in self.__dict__:
                 fresh.__dict__[name] = self.__dict__[name]
         return fresh
@@ -276,7 +314,7 @@ class Discovered:
     def _errors(self, found: SparseLibrary) -> np.ndarray:
         errors = np.full(found.active.shape, np.nan)
         errors[np.nonzero(found.active)] = [
-            np.nan if each.standard_error is None else each.standard_error for each in self.coefficients.values()
+            np.nan if (error := self.coefficients[name].standard_error) is None else error for name in found.coefficients()
         ]
         return errors
 
@@ -301,6 +339,38 @@ class Discovered:
         inside = (measured >= lower) & (measured <= upper) & there
         valid = [ahead.valid_time(b.times, b.values, v) for b, v in zip(self.bands, self.held_out.values, strict=True)]
         return rows | {"valid_time": float(np.mean(valid)), "coverage": float(inside.sum() / max(there.sum(), 1)), "level": LEVEL}
+
+
+def _at(band: Band, rows: np.ndarray) -> Band:
+    """A forecast at some of its times."""
+    return band._replace(**{name: getattr(band, name)[rows] for name in ("times", "values", "lower", "upper", "states")})
+
+
+def _sparse_part(found: VectorField) -> SparseLibrary | None:
+    """The part of a vector field that is a sparse model."""
+    part = found.missing if isinstance(found, Universal) else found
+    return part if isinstance(part, SparseLibrary) else None
+
+
+def library_text(library: Library) -> str:
+    """A library as JSON. Raises `ProblemError` for one with functions of the user's own."""
+    if any(term.function is not None for term in library.terms):
+        raise ProblemError("a library with functions of your own cannot be written to a file; use sciml.discover in Python")
+    terms = [[[factor.function, factor.weights, factor.power] for factor in term.factors] for term in library.terms]
+    return json.dumps({"variables": library.variables, "terms": terms})
+
+
+def library_from(text: str) -> Library:
+    """The inverse of `library_text`."""
+    content = json.loads(text)
+    factors = [
+        tuple(
+            Factor(function, tuple((int(index), float(weight)) for index, weight in weights), int(power))
+            for function, weights, power in term
+        )
+        for term in content["terms"]
+    ]
+    return Library(tuple(content["variables"]), tuple(Term(each) for each in factors))
 
 
 def _source(problem: Any) -> str:

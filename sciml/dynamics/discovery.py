@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from sciml.device import configure
-from sciml.dynamics import vector_fields
-from sciml.dynamics.discovered import Discovered
+from sciml.dynamics import levenberg_marquardt, vector_fields
+from sciml.dynamics.discovered import Discovered, library_from
 from sciml.dynamics.integrate import choose_solver
-from sciml.dynamics.noise import Gaussian, Noise
+from sciml.dynamics.library import Factor, Library, Term, functions, polynomials
+from sciml.dynamics.noise import Gaussian, LogNormal, Noise
 from sciml.dynamics.problem import Dynamics
-from sciml.dynamics.refit import Refit, noise_level, recall, refit
+from sciml.dynamics.refit import QUIETEST, Refit, as_it_is, noise_level, recall, refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting, cut
 from sciml.dynamics.smoothing import FEWEST, smooth_channel
-from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, Universal, VectorField
+from sciml.dynamics.sparse import SparseModel, discover_sparse
+from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, SparseLibrary, Universal, VectorField
 from sciml.errors import Outcome, ProblemError
+from sciml.nets.model import trainable_mask
 from sciml.settings import LBFGS, Adam, Broyden, GivenField, Integrator, NeuralField, Phase, Plateau, SparseField, UniversalField
 from sciml.settings import Noise as NoiseTrigger
 from sciml.settings import Shooting as ShootingSettings
@@ -45,6 +51,18 @@ FEW = 100
 TIGHT = 0.03
 """Tolerance for gaps between windows in a refit that needs several, in standard deviations of the noise."""
 
+PULL = 0.03
+"""Weight of a network's distance from its start where slopes are matched."""
+
+LOOSE = Integrator(rtol=1e-4, atol=1e-6)
+"""Tolerances while a network is trained."""
+
+DENSE = 40
+"""Times per window at which a trained network is read out."""
+
+WORSE = 1.5
+"""A read-out is taken where it raises the noise level by less than this factor over the network's."""
+
 ACCEPTED = 1.3
 """A fit with fewer, longer windows is kept where it raises the noise level by less than this factor."""
 
@@ -59,6 +77,8 @@ class Start:
     sigma: np.ndarray
     rate: float
     """Root mean square of a state's relative change per unit of time."""
+    slopes: tuple[np.ndarray, ...]
+    """`(n, states)` per trajectory: time derivatives; NaN for states that nobody measured."""
 
 
 class Discovery:
@@ -144,7 +164,8 @@ class Discovery:
         about = stored.attrs
         shooting = self._stage(trainable).with_windows(int(about["intervals"]) or None)
         shooting = shooting.with_noise(stored["sigma"].values, float(about["continuity"]))
-        shooting = shooting.with_field(self._field_of(stored))
+        if (sparse := stored_field(stored, self.field)) is not None:
+            shooting = shooting.with_field(sparse)
         fit = recall(shooting, stored["theta"].values, stored["covariance"].values, result["coefficients"], bool(about["converged"]))
         found = Discovered(self.name, self.series, self.held_out, shooting, fit, float(about["seconds"]))
         self._found = (np.asarray(trainable).tobytes(), found)
@@ -157,7 +178,7 @@ class Discovery:
     def _finish(self, theta: Array) -> Discovered:
         stage = self._stage(theta)
         began = time.perf_counter()
-        shooting, fit = join(stage, theta)
+        shooting, fit = (read_out if vector_fields.has_network(self.field) else join)(stage, theta)
         return Discovered(self.name, self.series, self.held_out, shooting, fit, time.perf_counter() - began)
 
     def _joined(self, snapshot: Snapshot, number: int, before: _Before) -> Snapshot:
@@ -232,7 +253,7 @@ def prepare(
     problem = subject if isinstance(subject, Dynamics) else None
     series = problem.measured if problem is not None else subject
     assert isinstance(series, TimeSeries)
-    noise = noise or (problem.noise if problem is not None else Gaussian())
+    noise = noise or (problem.noise if problem is not None else choose_noise(series))
     noise.check(np.concatenate(series.values), series.names)
     hold_out = hold_out if hold_out is not None else problem.hold_out if problem is not None else 0
     train_series, held_out = series.split(hold_out) if hold_out else (series, None)
@@ -242,8 +263,12 @@ def prepare(
     states = _states(settings, problem, train_series)
     begin = look(train_series, noise, states, problem)
     module = None if vector_field is None or isinstance(vector_field, FieldSettings) else vector_field
-    field = build_field(settings, module, problem, train_series, states, begin, seed)
+    field = build_field(settings, module, problem, train_series, noise, states, begin, seed)
+    if vector_fields.has_network(field):
+        field = match(field, train_series, begin)
     integrator = choose(field, train_series, begin, integrator or Integrator())
+    if vector_fields.has_network(field):
+        integrator = integrator.model_copy(update={"rtol": max(integrator.rtol, LOOSE.rtol), "atol": max(integrator.atol, LOOSE.atol)})
     stages = [
         _shooting(field, train_series, noise, integrator, begin, length, (shooting or ShootingSettings()).continuity, seed)
         for length in lengths(train_series, shooting or ShootingSettings())
@@ -287,6 +312,7 @@ def lengths(series: TimeSeries, settings: ShootingSettings) -> tuple[int, ...]:
 def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dynamics | None) -> Start:
     """Smooths each channel on the noise's scale; states that nobody measured start at their stated value or size."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in states}
+    derivatives: dict[str, list[np.ndarray]] = {name: [] for name in states}
     sigma, rates = np.zeros(series.channels), []
     for channel, name in enumerate(series.names):
         levels, weights = [], []
@@ -295,8 +321,12 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
             levels.append(level)
             weights.append(max(degrees, 1e-3))
             rates.append(np.sqrt(np.mean(slope**2)) / max(float(np.std(smooth)), 1e-12))
+            shown, change = (np.asarray(each) for each in jax.jvp(noise.inverse, (jnp.asarray(smooth),), (jnp.asarray(slope),)))
             if name in columns:
-                columns[name].append(np.asarray(noise.inverse(jnp.asarray(smooth))))
+                columns[name].append(shown)
+                derivatives[name].append(change)
+            if velocity(name) in columns:
+                columns[velocity(name)].append(change)
         size = np.nanstd(np.asarray(noise.scale(jnp.asarray(np.concatenate(series.values)[:, channel]))))
         sigma[channel] = np.clip(np.sqrt(np.average(np.square(levels), weights=weights)), 1e-3 * size, size)
     stated = _stated(problem)
@@ -311,11 +341,20 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
     spread = np.std(np.concatenate(arrays), axis=0)
     size = np.max(np.abs(np.concatenate(arrays)), axis=0)
     scale = np.where(spread > 1e-9 * size, spread, np.where(size > 0, size, [typical.get(name, 1.0) for name in states]))
-    return Start(arrays, scale, sigma, float(np.median(rates)))
+    unknown = [np.full(len(times), np.nan) for times in series.times]
+    slopes = tuple(np.stack([(derivatives[name] or unknown)[i] for name in states], axis=1) for i in range(len(series.times)))
+    return Start(arrays, scale, sigma, float(np.median(rates)), slopes)
 
 
 def build_field(
-    settings: FieldSettings, module: Any, problem: Dynamics | None, series: TimeSeries, states: tuple[str, ...], begin: Start, seed: int
+    settings: FieldSettings,
+    module: Any,
+    problem: Dynamics | None,
+    series: TimeSeries,
+    noise: Noise,
+    states: tuple[str, ...],
+    begin: Start,
+    seed: int,
 ) -> VectorField:
     """The vector field that the settings, or a module, describe."""
     if isinstance(module, VectorField):
@@ -330,7 +369,7 @@ def build_field(
         assert problem is not None
         return Given(problem)
     if isinstance(settings, SparseField):
-        raise ProblemError("sparse not yet")
+        return SparseLibrary(*sparse_start(series, noise, settings), states, series.names)
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
         return SecondOrder(net, scaling, states, series.names)
@@ -350,9 +389,37 @@ def choose(field: VectorField, series: TimeSeries, begin: Start, settings: Integ
     return choose_solver(field, jnp.asarray(series.times[longest]), field.start(free), controls, jnp.asarray(begin.scale), settings)
 
 
-def carry(before: Shooting, theta: Array, after: Shooting) -> Array:
+def match(field: VectorField, series: TimeSeries, begin: Start, steps: int = 40) -> VectorField:
+    """The field whose slopes match those of the smoothed data: a start for shooting that no trajectory has to be integrated for.
+
+    Gauss-Newton on the slopes at the measured times, relative to each state's typical slope, with a weak pull to the start.
+    """
+    trainable, fixed = eqx.partition(field, trainable_mask(field))
+    start, unravel = ravel_pytree(trainable)
+    rows = [jnp.asarray(np.concatenate(parts)) for parts in (series.times, begin.states, series.controls, begin.slopes)]
+    known = jnp.isfinite(rows[3])
+    size = jnp.asarray(np.std(np.nan_to_num(np.asarray(rows[3])), axis=0))
+    size = jnp.where(size > 0, size, 1.0)
+
+    def misfit(theta: Array, t: Array, state: Array, controls: Array, slope: Array, there: Array) -> Array:
+        model = eqx.combine(unravel(theta), fixed)
+        return jnp.where(there, (model(t, state, controls) - jnp.where(there, slope, 0.0)) / size, 0.0)
+
+    def linearise(theta: Array) -> tuple[Array, Array]:
+        residuals, jacobian = jax.vmap(lambda *row: (misfit(theta, *row), jax.jacrev(misfit)(theta, *row)))(*rows, known)
+        pull = PULL * jnp.eye(theta.size, dtype=theta.dtype)
+        return (
+            jnp.concatenate([residuals.ravel(), PULL * (theta - start)]),
+            jnp.concatenate([jacobian.reshape(-1, theta.size), pull]),
+        )
+
+    found = jax.jit(lambda theta: levenberg_marquardt.minimise(linearise, theta, steps, 1e-4))(start)
+    return eqx.combine(unravel(found.theta), fixed)
+
+
+def carry(before: Shooting, theta: Array, after: Shooting, paths: Array | None = None) -> Array:
     """Parameters of a stage from those of another with other windows: each new window starts on the old one's path."""
-    paths = np.asarray(jax.jit(lambda theta: before.paths(theta).states)(theta))
+    paths = np.asarray(jax.jit(lambda theta: before.paths(theta).states)(theta) if paths is None else paths)
     old, new = before.windows, after.windows
     states = np.empty((after.count, after.states))
     for window, (trajectory, begin) in enumerate(zip(new.trajectory, new.begin, strict=True)):
@@ -365,14 +432,147 @@ def carry(before: Shooting, theta: Array, after: Shooting) -> Array:
 
 def join(stage: Shooting, theta: Array) -> tuple[Shooting, Refit]:
     """The refit through the solver: one solution per trajectory where that fits about as well as the windows did, else on windows."""
-    shown = np.asarray(jax.jit(stage.unscaled)(theta))
-    own = noise_level(stage, shown, float(stage.measured - stage.parameters))
+    paths = jax.jit(lambda theta: stage.paths(theta).states)(theta)
+    own = noise_level(stage, stage.unscaled(theta, paths), float(stage.measured - stage.parameters))
     whole = stage.with_windows(None)
-    fit = refit(whole.with_noise(np.asarray(own)), carry(stage, theta, whole))
+    fit = refit(whole.with_noise(np.asarray(own)), carry(stage, theta, whole, paths))
     if whole.count == stage.count or (fit.converged and np.all(fit.sigma <= ACCEPTED * np.asarray(own))):
         return whole, fit
     tight = stage.with_noise(np.asarray(own), continuity=TIGHT)
     return tight, refit(tight, theta)
+
+
+def read_out(stage: Shooting, theta: Array) -> tuple[Shooting, Refit]:
+    """The sparse model behind a trained network, refitted to the data; the network itself where that fits clearly worse.
+
+    The network's own trajectories, dense and without noise, take the place of the data in the search for terms. States that
+    nobody measured have no units that symbols could be given in: the network stays.
+    """
+    own = as_it_is(stage, theta, stage.unscaled(theta, jax.jit(lambda theta: stage.paths(theta).states)(theta)))
+    trained = stage.with_noise(np.maximum(own.sigma, QUIETEST * np.asarray(stage.channel_size)))
+    field = stage.field_of(theta)
+    if set(field.states) != set(field.channels) or not np.isfinite(own.sigma).all():
+        return trained, own
+    sparse = _read(field, _dense(stage, theta), stage.states)
+    candidate = trained.with_field(sparse)
+    shooting, fit = join(candidate, jnp.concatenate([candidate.field_start, theta[stage.field_size :]]))
+    if np.all(fit.sigma <= np.maximum(WORSE * own.sigma, 0.02 * np.asarray(stage.channel_size))):
+        return shooting, fit
+    return trained, own
+
+
+def _read(field: VectorField, dense: TimeSeries, states: int) -> VectorField:
+    """The sparse model of a network's dense trajectories, beside the known physics where there is some."""
+    if not isinstance(field, Universal):
+        model = discover_sparse(dense)
+        return SparseLibrary(model.library, model.coefficients, field.states, field.channels)
+
+    def known(variables: Array) -> Array:
+        rows = variables.reshape(-1, variables.shape[-1])
+        slopes = jax.vmap(lambda row: field.known(jnp.zeros((), row.dtype), row[:states], row[states:]))(rows)
+        return slopes.reshape(*variables.shape[:-1], states)
+
+    model = discover_sparse(dense, known=known)
+    return Universal(field.known, SparseLibrary(model.library, model.coefficients, field.states, field.channels))
+
+
+def _dense(stage: Shooting, theta: Array) -> TimeSeries:
+    """The fitted trajectories of all windows at evenly spaced times, as a series of their own."""
+    windows = stage.windows
+    fine = np.stack([np.linspace(times[0], times[-1], DENSE) for times in windows.times])
+    states = np.asarray(jax.jit(stage.paths_at)(theta, jnp.asarray(fine)))
+    inputs = [
+        np.stack([np.interp(at, times, column) for column in controls.T], axis=1) if controls.shape[1] else np.zeros((DENSE, 0))
+        for at, times, controls in zip(fine, windows.times, windows.controls, strict=True)
+    ]
+    return TimeSeries(tuple(fine), tuple(states), stage.field.states, tuple(inputs), stage.series.control_names, stage.series.time_name)
+
+
+def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField) -> tuple[Library, np.ndarray]:
+    """The terms that the data choose, and their coefficients `(terms, states)`: what shooting and the refit begin with.
+
+    Where errors are factors, logarithms are what has normal errors, and their derivatives are growth rates: terms are then chosen
+    for x'/x as a polynomial of the states, of degree one or two where nothing else is asked for.
+    """
+    if not isinstance(noise, LogNormal):
+        model = discover_sparse(series, _library(settings, series))
+        return model.library, model.coefficients
+    logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
+    degrees = (1, 2) if settings.degree is None else (max(settings.degree - 1, 1),)
+    model = discover_sparse(logarithms, [_growth_terms(series, degree) for degree in degrees])
+    return _from_growth_rates(model, series)
+
+
+def _growth_terms(series: TimeSeries, degree: int) -> Library:
+    """Monomials of the states (and controls, which have no logarithm) as functions of the states' logarithms."""
+    count = series.channels
+
+    def written(factor: Factor) -> Factor:
+        variable = factor.weights[0][0]
+        return factor if variable >= count else Factor("exp", ((variable, float(factor.power)),))
+
+    variables = (*series.names, *series.control_names)
+    return Library(variables, tuple(Term(tuple(map(written, term.factors))) for term in polynomials(variables, degree).terms))
+
+
+def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library, np.ndarray]:
+    """x' = x g(x) as a library of its own, from the growth rates g of the logarithms."""
+
+    def powers(term: Term, state: int) -> tuple[tuple[int, int], ...]:
+        found: dict[int, int] = {state: 1}
+        for factor in term.factors:
+            variable, weight = factor.weights[0]
+            found[variable] = found.get(variable, 0) + (round(weight) if factor.function == "exp" else factor.power)
+        return tuple(sorted(found.items()))
+
+    entries = {
+        (powers(model.library.terms[row], state), state): float(model.coefficients[row, state])
+        for row, state in np.argwhere(model.coefficients != 0)
+    }
+    terms = sorted({key for key, _ in entries}, key=lambda key: (sum(power for _, power in key), key))
+    library = Library(
+        (*series.names, *series.control_names),
+        tuple(Term(tuple(Factor("", ((index, 1.0),), power) for index, power in key)) for key in terms),
+    )
+    matrix = np.array([[entries.get((key, state), 0.0) for state in range(series.channels)] for key in terms])
+    return library, matrix.reshape(len(terms), series.channels)
+
+
+def choose_noise(series: TimeSeries) -> Noise:
+    """Normal errors, or errors by a factor: whichever makes the smoothed data more likely (the logarithm with its Jacobian)."""
+    values = np.concatenate(series.values)
+    if not np.all(values[~np.isnan(values)] > 0):
+        return Gaussian()
+
+    def deviance(noise: Noise) -> float:
+        total = 0.0
+        for times, block in zip(series.times, series.values, strict=True):
+            for column in block.T:
+                scaled = np.asarray(noise.scale(jnp.asarray(column)))
+                _, _, level, _ = _smooth(times, scaled)
+                stretch = float(np.nansum(np.log(column))) if noise.positive else 0.0
+                size = float(np.nanstd(scaled)) + np.finfo(float).tiny
+                total += np.isfinite(column).sum() * np.log(max(level, QUIETEST * size)) + stretch
+        return total
+
+    return min((Gaussian(), LogNormal()), key=deviance)
+
+
+def _library(settings: SparseField, series: TimeSeries) -> Library | None:
+    if settings.degree is None and not settings.functions:
+        return None
+    variables = (*series.names, *series.control_names)
+    found = polynomials(variables, settings.degree or 3)
+    return found + functions(variables, settings.functions) if settings.functions else found
+
+
+def stored_field(stored: xarray.Dataset, trained: VectorField | None) -> VectorField | None:
+    """The sparse vector field of a run's `solution.nc`, beside the known physics of the one that was trained; None for no such field."""
+    if "library" not in stored.attrs:
+        return None
+    states, channels = json.loads(stored.attrs["states"]), tuple(str(name) for name in stored["channel"].values)
+    sparse = SparseLibrary(library_from(stored.attrs["library"]), stored["coefficients"].values, tuple(states), channels)
+    return Universal(trained.known, sparse) if isinstance(trained, Universal) else sparse
 
 
 def resolve_phases(phases: Literal["auto"] | Sequence[Phase], stages: Sequence[Shooting]) -> tuple[Phase, ...]:
@@ -403,9 +603,14 @@ def _states(settings: FieldSettings, problem: Dynamics | None, series: TimeSerie
         assert problem is not None
         return problem.states
     if isinstance(settings, NeuralField) and settings.second_order:
-        return (*series.names, *(f"{name}_velocity" for name in series.names))
+        return (*series.names, *(velocity(name) for name in series.names))
     hidden = settings.hidden if isinstance(settings, NeuralField) else 0
     return (*series.names, *(f"hidden_{number}" for number in range(1, hidden + 1)))
+
+
+def velocity(name: str) -> str:
+    """What the time derivative of a position is called."""
+    return f"{name}_velocity"
 
 
 def _stated(problem: Dynamics | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,9 @@ VALID = 30.0
 
 FLAT = 0.1
 """A forecast that varies less than this share of the measured variation, while the data vary, is a flat line."""
+
+MEMORY = 1.2
+"""Squared steps over squared deviations (von Neumann 1941), two for noise alone, below which data have a course in time."""
 
 BASELINES = ("constant", "persistence", "linear")
 
@@ -118,15 +122,17 @@ def baselines(series: TimeSeries, trajectory: int, times: np.ndarray) -> dict[st
     return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
 
 
-def flat_channels(series: TimeSeries, predicted: np.ndarray, sigma: np.ndarray) -> tuple[str, ...]:
-    """Channels whose data vary, beyond their noise, where the predictions at the measured times `(n, channels)` do not."""
-    measured = np.concatenate(series.values)
-    spread = np.nanstd(measured, axis=0)
-    return tuple(
-        name
-        for name, data, model, noise in zip(series.names, spread, np.std(predicted, axis=0), sigma, strict=True)
-        if model < FLAT * data and data > 2 * noise
-    )
+def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """Channels whose data go up and down in time where the predictions at the measured times, `(n, channels)` each, do not."""
+    found = []
+    for channel, name in enumerate(series.names):
+        data = [values[:, channel][~np.isnan(values[:, channel])] for values in series.values]
+        squares = sum(float(np.sum((column - column.mean()) ** 2)) for column in data)
+        steps = sum(float(np.sum(np.diff(column) ** 2)) for column in data)
+        varied = sum(float(np.sum((values[:, channel] - values[:, channel].mean()) ** 2)) for values in predicted)
+        if steps < MEMORY * squares and varied < FLAT**2 * squares:
+            found.append(name)
+    return tuple(found)
 
 
 def _continue(shooting: Shooting, own: jax.Array, window: int, times: jax.Array, controls: jax.Array) -> tuple:

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt on a vector of residuals with a dense Jacobian, in one compiled loop; a trial that is not finite is a rejected one."""
+"""Levenberg-Marquardt on residuals with a dense Jacobian, in one compiled loop; a trial that is not finite is a rejected one."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from scipy.stats import t as student
 
 from sciml.dynamics import levenberg_marquardt
 from sciml.dynamics.shooting import Shooting
-from sciml.dynamics.vector_fields import Given
 from sciml.jacobian import Linearised
 from sciml.uncertainty import spread, why_not
 
@@ -118,6 +117,15 @@ def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.nd
     return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), bool(found.converged), steps)
 
 
+def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray) -> Refit:
+    """A network as it was trained: the noise from its misfit, and nothing about what the data determine."""
+    counts = np.maximum(shooting.windows.mask.sum(axis=(0, 1)), 1)
+    sigma = np.sqrt(np.sum(misfits**2, axis=(0, 1)) / counts)
+    size = np.asarray(theta).size
+    empty = np.zeros((0, 0))
+    return Refit(np.asarray(theta), sigma, {}, empty, np.zeros((size, size)), float("nan"), True, 0)
+
+
 def recall(
     shooting: Shooting, theta: np.ndarray, covariance: np.ndarray, coefficients: Mapping[str, Mapping[str, Any]], converged: bool
 ) -> Refit:
@@ -162,8 +170,7 @@ def _correlation(covariance: np.ndarray) -> np.ndarray:
 
 def _interval(shooting: Shooting, name: str, value: float, error: float, quantile: float) -> tuple[float, float]:
     """On the scale on which the coefficient is trained, so that a positive one has a positive interval."""
-    field: Any = shooting.field
-    unknown = field.unknowns.get(name) if isinstance(field, Given) else None
+    unknown = shooting.field.unknowns().get(name)
     if unknown is not None and unknown.positive:
         factor = float(np.exp(min(quantile * error / value, 700.0)))
         return value / factor, value * factor

@@ -115,7 +115,7 @@ class Shooting:
         self.channel_size = jnp.asarray(np.where(size > 0, size, 1.0), self.dtype)
         """Standard deviation of each channel, `(channels,)`, on the noise's scale."""
         self.anchors, self.scale, self.sigma = (jnp.asarray(each, self.dtype) for each in (anchors, scale, sigma))
-        self.continuity = continuity
+        self.continuity = float(continuity)
         self.seed, self.key = seed, jax.random.key(seed)
         trainable, self._fixed = eqx.partition(field, trainable_mask(field))
         start, self.unravel = ravel_pytree(trainable)
@@ -142,24 +142,23 @@ class Shooting:
             int(np.flatnonzero((old.trajectory == trajectory) & (old.begin <= begin))[-1])
             for trajectory, begin in zip(new.trajectory, new.begin, strict=True)
         ]
-        return Shooting(
-            self.field, self.series, self.noise, self.integrator, intervals,
-            np.asarray(self.anchors)[source], np.asarray(self.scale), np.asarray(self.sigma), self.continuity, self.seed,
-        )  # fmt: skip
+        return self._changed(intervals=intervals, anchors=np.asarray(self.anchors)[source])
 
     def with_noise(self, sigma: np.ndarray, continuity: float | None = None) -> Shooting:
         """The same with another noise level, and another tolerance for gaps."""
-        return Shooting(
-            self.field, self.series, self.noise, self.integrator, self.intervals,
-            np.asarray(self.anchors), np.asarray(self.scale), sigma, continuity or self.continuity, self.seed,
-        )  # fmt: skip
+        return self._changed(sigma=sigma, continuity=continuity or self.continuity)
 
     def with_field(self, field: VectorField) -> Shooting:
         """The same with another vector field over the same states."""
-        return Shooting(
-            field, self.series, self.noise, self.integrator, self.intervals,
-            np.asarray(self.anchors), np.asarray(self.scale), np.asarray(self.sigma), self.continuity, self.seed,
-        )  # fmt: skip
+        return self._changed(field=field)
+
+    def with_integrator(self, integrator: Integrator) -> Shooting:
+        """The same with other tolerances."""
+        return self._changed(integrator=integrator)
+
+    def _changed(self, **changes: Any) -> Shooting:
+        names = ("field", "series", "noise", "integrator", "intervals", "anchors", "scale", "sigma", "continuity", "seed")
+        return Shooting(**{name: getattr(self, name) for name in names} | changes)
 
     def raw_of(self, states: Array) -> Array:
         """The trainable numbers `(W, states)` at which the windows start at `states`."""
@@ -232,9 +231,9 @@ class Shooting:
         """Measured minus predicted on the noise's scale, `(W, m, channels)`, from the residuals of `linearise`; zero where not measured."""
         return residuals[: self.windows.mask.size].reshape(self.windows.mask.shape) * sigma
 
-    def unscaled(self, theta: Array) -> Array:
-        """Measured minus predicted on the noise's scale, `(W, m, channels)`; zero where not measured."""
-        return self._rows(theta, jnp.ones_like(self.sigma))[0]
+    def unscaled(self, theta: Array, paths: Array) -> np.ndarray:
+        """Measured minus predicted on the noise's scale for paths `(W, m, states)`: `(W, m, channels)`, zero where not measured."""
+        return np.asarray(self._misfits(jax.vmap(jax.vmap(self.field_of(theta).observe))(paths), self._arrays))
 
     # -- what `train` asks for ----------------------------------------------------------------------------------------
 

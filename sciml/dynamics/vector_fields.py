@@ -41,6 +41,10 @@ class VectorField(eqx.Module):
         """The coefficients that have a name, a number each."""
         return {}
 
+    def unknowns(self) -> dict[str, Unknown]:
+        """Those of them that have bounds."""
+        return {}
+
 
 class Scaling(NamedTuple):
     """What brings a network's inputs and outputs to order one: mean and size of each state and control, and the time scale."""
@@ -83,7 +87,6 @@ class Given(VectorField):
     def coefficients(self) -> dict[str, Array]:
         return {name: unknown.value(self.raw[name]) for name, unknown in self.problem.unknowns.items()}
 
-    @property
     def unknowns(self) -> dict[str, Unknown]:
         return self.problem.unknowns
 
@@ -125,7 +128,10 @@ class Universal(VectorField):
         return self.known.start(free)
 
     def coefficients(self) -> dict[str, Array]:
-        return self.known.coefficients()
+        return self.known.coefficients() | self.missing.coefficients()
+
+    def unknowns(self) -> dict[str, Unknown]:
+        return self.known.unknowns()
 
 
 class SecondOrder(VectorField):
@@ -182,10 +188,15 @@ class SparseLibrary(VectorField):
         return {key: values[number] for number, key in enumerate(keys)}
 
 
+def has_network(field: VectorField) -> bool:
+    """Whether part of it has no symbols."""
+    return not isinstance(field.missing if isinstance(field, Universal) else field, Given | SparseLibrary)
+
+
 def network(inputs: int, outputs: int, width: int, depth: int, activation: str, key: Array) -> MLP:
     """A perceptron whose last layer starts small, so that the field begins near zero and no trajectory runs away."""
     mlp = MLP(inputs, outputs, width, depth, activation, key=key)
     return eqx.tree_at(lambda net: net.weights[-1], mlp, 0.1 * mlp.weights[-1])
 
 
-__all__ = ["Given", "NeuralODE", "Scaling", "SecondOrder", "SparseLibrary", "Universal", "VectorField", "network"]
+__all__ = ["Given", "NeuralODE", "Scaling", "SecondOrder", "SparseLibrary", "Universal", "VectorField", "has_network", "network"]

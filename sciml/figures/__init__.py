@@ -17,7 +17,7 @@ __all__ = ["history_figure", "save", "solution_figure", "switch_text", "write_al
 
 
 def write_all(solution: Solution | Discovered, folder: Path) -> list[Path]:
-    """Writes `solution.png` (of discovered dynamics their four figures), and `history.png` where there is a history, into `folder`; returns their paths."""
+    """Writes `solution.png` (four figures for discovered dynamics), and `history.png` where there is a history; returns their paths."""
     from sciml.figures import dynamics
 
     folder.mkdir(parents=True, exist_ok=True)

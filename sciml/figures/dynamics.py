@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from sciml.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILION, new_figure, symbol
 
@@ -85,6 +86,7 @@ def _draw_fit(figure: Figure | SubFigure, found: Discovered, forecast: bool = Tr
         axis.margins(x=0.01)
         axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), handlelength=1.8)
     axes[-1].set_xlabel(symbol(found.series.time_name))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=all(np.all(times == np.round(times)) for times in found.series.times)))
 
 
 def _draw_curve(axis: Axes, found: Discovered, number: int, channel: int, colour: str, label: str | None) -> None:
@@ -95,7 +97,7 @@ def _draw_curve(axis: Axes, found: Discovered, number: int, channel: int, colour
 
 
 def _draw_band(axis: Axes, found: Discovered, number: int, channel: int, colour: str, labelled: bool) -> None:
-    band = found.bands[number]
+    band = found.drawn_bands[number]
     level = f"{100 * found.level:.0f} % band of measurements"
     if np.isfinite(band.lower[:, channel]).any():
         axis.fill_between(

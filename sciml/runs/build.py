@@ -81,7 +81,7 @@ def build(config: Config, problem: Problem | Dynamics | TimeSeries, *, begun: bo
     from sciml.problem import Problem
 
     if isinstance(config, DiscoveryConfig):
-        return _build_discovery(config, problem)
+        return build_discovery(config, problem)
     assert isinstance(config, ProblemConfig)
     if not isinstance(problem, Problem):
         raise ConfigError(f'kind = "pde": \'{config.problem}\' is a vector field and its data; write kind = "discovery"')
@@ -105,8 +105,9 @@ def build(config: Config, problem: Problem | Dynamics | TimeSeries, *, begun: bo
     )
 
 
-def _build_discovery(config: DiscoveryConfig, problem: Any) -> Discovery:
-    from sciml.dynamics.discovery import prepare
+def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -> Discovery:
+    """The discovery that a config describes; with what a complete run has `stored`, nothing is searched for again."""
+    from sciml.dynamics.discovery import prepare, stored_field
     from sciml.dynamics.noise import NOISES
     from sciml.problem import Problem
 
@@ -114,9 +115,10 @@ def _build_discovery(config: DiscoveryConfig, problem: Any) -> Discovery:
         raise ConfigError(f'kind = "discovery": \'{config.problem}\' is an equation on a domain; write kind = "pde"')
     if config.stop.target_error is not None:
         raise ConfigError("stop.target_error: the truth behind measured data is not known, so that there is no error; leave it out")
+    sparse = config.vector_field is None or config.vector_field.kind == "sparse"
     return prepare(
         problem,
-        vector_field=config.vector_field,
+        vector_field=config.vector_field if stored is None or not sparse else stored_field(stored, None) or config.vector_field,
         noise=None if config.noise is None else NOISES[config.noise],
         hold_out=config.hold_out,
         shooting=config.shooting,

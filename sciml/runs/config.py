@@ -114,7 +114,7 @@ class DiscoveryConfig(Config):
     hold_out: int | None = Field(default=None, ge=0, examples=[5])
     """Last points of each trajectory that are kept from the fit and forecast instead."""
     noise: Literal["gaussian", "lognormal", "counts"] | None = Field(default=None, examples=["lognormal"])
-    """How measurements scatter: additively, by a factor, or as counts do."""
+    """How measurements scatter: additively, by a factor, or as counts do; without it as the problem says, or as the data do."""
     vector_field: VectorField | None = Field(default=None, examples=[{"kind": "sparse"}])
     shooting: Shooting = Field(default=Shooting(), examples=[{"intervals": 5}])
     integrator: Integrator = Field(default=Integrator(), examples=[{"solver": "kvaerno5"}])

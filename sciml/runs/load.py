@@ -34,11 +34,15 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution 
     theta = build.best_parameters(directory)
     if build.has_changed(directory, config, place):
         warnings.warn(f"the problem '{config.problem}' has changed since {directory} was trained", stacklevel=2)
-    experiment = build.build(config, build.load_subject(config, place), begun=True)
+    subject, result = build.load_subject(config, place), read_result(directory) or {}
 
     import jax.numpy as jnp
 
-    result = read_result(directory) or {}
-    if isinstance(config, DiscoveryConfig) and (directory / SOLUTION).exists():
-        experiment.restore(jnp.asarray(theta), files.read_dataset(directory / SOLUTION), result)  # type: ignore[union-attr]
+    if isinstance(config, DiscoveryConfig):
+        stored = files.read_dataset(directory / SOLUTION) if (directory / SOLUTION).exists() else None
+        experiment = build.build_discovery(config, subject, stored)
+        if stored is not None:
+            experiment.restore(jnp.asarray(theta), stored, result)
+    else:
+        experiment = build.build(config, subject, begun=True)
     return experiment.solution(jnp.asarray(theta), read_rows(directory / METRICS), result)
