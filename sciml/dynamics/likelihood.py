@@ -25,6 +25,10 @@ FEWEST_WINDOWS = 8
 LEAP = 0.1
 """How far neighbouring windows may lie apart, in standard deviations of the noise."""
 
+DIGITS = 1e-4
+"""Accuracy, relative to a channel's spread, beyond which measurements are not believed: smooth errors of an instrument or a
+simulation would otherwise count as evidence for small terms."""
+
 MOST_STEPS = 400
 """Integration steps per window; a model that needs more has left the data."""
 
@@ -99,7 +103,7 @@ def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
     shortest = min(len(times) for times in series.times)
     width = max(1, min(WINDOW, (shortest - 1) // FEWEST_WINDOWS))
     scale = np.nanstd(np.concatenate(series.values), axis=0)
-    noise = np.maximum(smoothed.noise, 1e-7 * scale)
+    noise = np.maximum(smoothed.noise, DIGITS * scale)
     parts: list[list[np.ndarray]] = [[] for _ in range(6)]
     for index, (times, values, controls) in enumerate(zip(series.times, series.values, series.controls, strict=True)):
         states = smoothed.states(index, times)
@@ -108,8 +112,9 @@ def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
         own = np.diff(np.concatenate([rows, rows[:, -1:] + 1], axis=1), axis=1) > 0
         own[:-1, -1] = False
         measured = np.isfinite(values)[rows] & own[:, :, None]
+        deviations = np.maximum(smoothed.noise_at(states), DIGITS * scale)
         linked = np.arange(len(first)) < len(first) - 1
-        pieces = (times[rows], np.nan_to_num(values)[rows], measured / noise, controls[rows], linked, states[first])
+        pieces = (times[rows], np.nan_to_num(values)[rows], measured / deviations[rows], controls[rows], linked, states[first])
         for part, piece in zip(parts, pieces, strict=True):
             part.append(piece)
     joined = [np.concatenate(part) for part in parts]

@@ -18,6 +18,10 @@ MOST_COEFFICIENTS = 1000
 FEWEST = 3
 """Measurements from which both a line and a noise level can be estimated."""
 
+REWEIGHTINGS = 3
+EVIDENCE = 3.0
+"""Multiples of log(n) by which noise that grows with the value must explain the residuals better than constant noise."""
+
 STABILISER = 1e-13
 """Share of the roughness matrix that keeps the eigenvalue problem definite where times cluster."""
 
@@ -63,7 +67,15 @@ class Smoothed:
 
     splines: tuple[tuple[Smooth, ...], ...]
     noise: np.ndarray
-    """`(channels,)`: standard deviation of the measurement noise, all trajectories together."""
+    """`(channels,)`: root mean square of the measurement noise, all trajectories together."""
+    constant: np.ndarray
+    """`(channels,)`: the part of the noise that does not depend on the value."""
+    proportional: np.ndarray
+    """`(channels,)`: the part that grows with the value, as a share of it; zero where the data do not call for it."""
+
+    def noise_at(self, states: np.ndarray) -> np.ndarray:
+        """Standard deviations of measurements of `states`, `(n, channels)`."""
+        return np.sqrt(self.constant**2 + (self.proportional * states) ** 2)
 
     def states(self, trajectory: int, times: np.ndarray, derivative: int = 0) -> np.ndarray:
         """States or their time derivatives at any `times` within the trajectory, `(len(times), channels)`."""
@@ -81,15 +93,60 @@ def smooth(series: TimeSeries) -> Smoothed:
     by restricted maximum likelihood (Wood 2011, J. R. Stat. Soc. B 73, 3-36). Raises `ProblemError` for a trajectory on
     which a channel has fewer than three measurements.
     """
-    rows = []
-    for index, (times, values) in enumerate(zip(series.times, series.values, strict=True)):
+    for index, values in enumerate(series.values):
         for name, column in zip(series.names, values.T, strict=True):
             if np.isfinite(column).sum() < FEWEST:
-                raise ProblemError(
-                    f"column '{name}' has fewer than {FEWEST} values in trajectory {index + 1}; leave the trajectory or the column out"
-                )
-        rows.append(tuple(smooth_channel(times, column) for column in values.T))
-    return Smoothed(tuple(rows), _pooled_noise(rows))
+                few = f"column '{name}' has fewer than {FEWEST} values in trajectory {index + 1}"
+                raise ProblemError(f"{few}; leave the trajectory or the column out")
+    channels = [_smooth_channels(series, channel) for channel in range(series.channels)]
+    splines = tuple(zip(*(each for each, _, _, _ in channels), strict=True))
+    noise, constant, proportional = (np.array([each[place] for each in channels]) for place in (1, 2, 3))
+    return Smoothed(splines, noise, constant, proportional)
+
+
+def _smooth_channels(series: TimeSeries, channel: int) -> tuple[tuple[Smooth, ...], float, float, float]:
+    """One channel of all trajectories: splines, root mean square of the noise, its constant and its proportional part."""
+    columns = [values[:, channel] for values in series.values]
+    splines = tuple(smooth_channel(times, column) for times, column in zip(series.times, columns, strict=True))
+    noise = _pooled_noise(splines)
+    constant, proportional = noise, 0.0
+    for _ in range(REWEIGHTINGS):
+        fitted = [spline(times) for spline, times in zip(splines, series.times, strict=True)]
+        residuals = [(column - values)[np.isfinite(column)] for column, values in zip(columns, fitted, strict=True)]
+        sizes = [np.abs(values)[np.isfinite(column)] for column, values in zip(columns, fitted, strict=True)]
+        degrees = sum(spline.degrees for spline in splines) / sum(len(each) for each in sizes)
+        found = noise_model(np.concatenate(residuals) / np.sqrt(max(degrees, 1e-6)), np.concatenate(sizes))
+        if found is None:
+            break
+        constant, proportional = found
+        weights = [noise**2 / (constant**2 + (proportional * values) ** 2) for values in fitted]
+        splines = tuple(smooth_channel(*each) for each in zip(series.times, columns, weights, strict=True))
+        scale = _pooled_noise(splines) / noise
+        constant, proportional = constant * scale, proportional * scale
+    if proportional > 0:
+        noise = float(np.sqrt(constant**2 + proportional**2 * np.mean(np.concatenate(sizes) ** 2)))
+    return splines, noise, constant, proportional
+
+
+def noise_model(residuals: np.ndarray, sizes: np.ndarray) -> tuple[float, float] | None:
+    """Constant and proportional part of the noise by maximum likelihood; None where a constant one explains the residuals as well."""
+    level = float(np.sqrt(np.mean(residuals**2)))
+    largest = float(sizes.max())
+    if level <= 1e-9 * largest:
+        return None
+
+    def deviance(share: float) -> tuple[float, float]:
+        shape = (1 - share) + share * (sizes / largest) ** 2
+        variance = float(np.mean(residuals**2 / shape))
+        return len(residuals) * np.log(variance) + float(np.log(shape).sum()), variance
+
+    shares = 1 - np.logspace(-6, 0, 61)
+    values = [deviance(share)[0] for share in shares]
+    best = int(np.argmin(values))
+    if values[best] > deviance(0.0)[0] - EVIDENCE * np.log(len(residuals)):
+        return None
+    variance = deviance(shares[best])[1]
+    return float(np.sqrt(variance * (1 - shares[best]))), float(np.sqrt(variance * shares[best]) / largest)
 
 
 def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> Smooth:
@@ -161,7 +218,6 @@ def _roughness(knots: np.ndarray, degree: int, order: int) -> np.ndarray:
     return derivatives.T @ ((half * weights).ravel()[:, None] * derivatives)
 
 
-def _pooled_noise(rows: list[tuple[Smooth, ...]]) -> np.ndarray:
-    degrees = np.array([[max(spline.degrees, 1e-6) for spline in row] for row in rows])
-    noises = np.array([[spline.noise for spline in row] for row in rows])
-    return np.sqrt((degrees * noises**2).sum(axis=0) / degrees.sum(axis=0))
+def _pooled_noise(splines: tuple[Smooth, ...]) -> float:
+    degrees = np.array([max(spline.degrees, 1e-6) for spline in splines])
+    return float(np.sqrt(degrees @ np.array([spline.noise for spline in splines]) ** 2 / degrees.sum()))
