@@ -253,10 +253,10 @@ def prepare(
     problem = subject if isinstance(subject, Dynamics) else None
     series = problem.measured if problem is not None else subject
     assert isinstance(series, TimeSeries)
-    noise = noise or (problem.noise if problem is not None else choose_noise(series))
-    noise.check(np.concatenate(series.values), series.names)
     hold_out = hold_out if hold_out is not None else problem.hold_out if problem is not None else 0
     train_series, held_out = series.split(hold_out) if hold_out else (series, None)
+    noise = noise or (problem.noise if problem is not None else choose_noise(train_series))
+    noise.check(np.concatenate(series.values), series.names)
     settings = vector_field if isinstance(vector_field, FieldSettings) else GivenField() if problem is not None else SparseField()
     if isinstance(settings, GivenField | UniversalField) and problem is None:
         raise ProblemError(f'vector_field.kind = "{settings.kind}" needs a problem with a vector field of its own; a series alone has none')
@@ -539,20 +539,26 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library,
 
 
 def choose_noise(series: TimeSeries) -> Noise:
-    """Normal errors, or errors by a factor: whichever makes the smoothed data more likely (the logarithm with its Jacobian)."""
+    """Normal errors, or errors by a factor: on whichever scale a value is predicted better by its two neighbours in time.
+
+    Compared is the likelihood of the values, that of the logarithms with its Jacobian.
+    """
     values = np.concatenate(series.values)
     if not np.all(values[~np.isnan(values)] > 0):
         return Gaussian()
 
     def deviance(noise: Noise) -> float:
         total = 0.0
-        for times, block in zip(series.times, series.values, strict=True):
-            for column in block.T:
-                scaled = np.asarray(noise.scale(jnp.asarray(column)))
-                _, _, level, _ = _smooth(times, scaled)
-                stretch = float(np.nansum(np.log(column))) if noise.positive else 0.0
-                size = float(np.nanstd(scaled)) + np.finfo(float).tiny
-                total += np.isfinite(column).sum() * np.log(max(level, QUIETEST * size)) + stretch
+        for channel in range(series.channels):
+            misses, stretch = [], 0.0
+            for times, block in zip(series.times, series.values, strict=True):
+                there = ~np.isnan(block[:, channel])
+                t, y = times[there], np.asarray(noise.scale(jnp.asarray(block[there, channel])))
+                share = (t[1:-1] - t[:-2]) / (t[2:] - t[:-2])
+                misses.append((y[1:-1] - (1 - share) * y[:-2] - share * y[2:]) / np.sqrt(1 + share**2 + (1 - share) ** 2))
+                stretch += float(np.sum(np.log(block[there, channel][1:-1]))) if noise.positive else 0.0
+            miss = np.concatenate(misses)
+            total += miss.size * float(np.log(np.sqrt(np.mean(miss**2)) + np.finfo(float).tiny)) + stretch if miss.size else 0.0
         return total
 
     return min((Gaussian(), LogNormal()), key=deviance)

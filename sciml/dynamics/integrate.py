@@ -74,23 +74,23 @@ def integrate(
     def slope(t: Array, state: Array, _: Any) -> Array:
         return field(t, scale * state, interpolate(times, controls, t)) / scale
 
-    # Past the end a trajectory is padded with its last time; one more moment keeps the interval from being empty.
-    found = diffrax.diffeqsolve(
-        diffrax.ODETerm(slope),  # type: ignore[arg-type]
-        SOLVERS[settings.solver](),
-        t0=times[0],
-        t1=times[-1],
-        dt0=None,
-        y0=start / scale,
-        saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
-        adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
-        max_steps=settings.max_steps,
-        throw=False,
-    )
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Diffrax mixes types and ranks
+        found = diffrax.diffeqsolve(
+            diffrax.ODETerm(slope),  # type: ignore[arg-type]
+            SOLVERS[settings.solver](),
+            t0=times[0],
+            t1=times[-1],
+            dt0=None,
+            y0=start / scale,
+            saveat=diffrax.SaveAt(ts=times),
+            stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
+            adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
+            max_steps=settings.max_steps,
+            throw=False,
+        )
     assert found.ys is not None
     code = jnp.where(found.result == diffrax.RESULTS.successful, 0, 1)
-    return Path(scale * found.ys, found.stats["num_steps"], code)
+    return Path(scale[None] * found.ys, found.stats["num_steps"], code)
 
 
 def interpolate(times: Array, controls: Array, t: Array) -> Array:

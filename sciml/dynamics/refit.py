@@ -93,7 +93,7 @@ def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.nd
     theta, residuals, jacobian = found.theta, found.residuals, found.jacobian
     columns = jnp.linalg.norm(jacobian, axis=0)
     columns = jnp.where(columns > 0, columns, 1.0)
-    rows = Linearised(residuals, jacobian / columns, jnp.ones_like(residuals), shooting.measured_rows())
+    rows = Linearised(residuals, jacobian / columns[None], jnp.ones_like(residuals), shooting.measured_rows())
     covariance, free, _, left = (np.asarray(each) for each in spread(rows, np.arange(theta.size)))
     covariance = covariance / np.outer(columns, columns)
     names = tuple(shooting.unknowns(theta))
@@ -156,7 +156,7 @@ def _slopes(shooting: Shooting, theta: Array) -> np.ndarray:
 def _degrees(shooting: Shooting, jacobian: Array) -> float:
     """Measured values minus the trace of the part of the hat matrix that belongs to them."""
     columns = jnp.linalg.norm(jacobian, axis=0)
-    scaled = jacobian / jnp.where(columns > 0, columns, 1.0)
+    scaled = jacobian / jnp.where(columns > 0, columns, 1.0)[None]
     left, sizes, _ = jnp.linalg.svd(scaled, full_matrices=False)
     used = left[shooting.measured_rows()][:, sizes > 1e-10 * sizes[0]]
     return float(shooting.measured - jnp.sum(used**2))

@@ -75,7 +75,9 @@ def chosen(subsets: list[Subset], rows: int, candidates: int) -> Subset:
     return min(subsets, key=lambda subset: subset.squares / variance + penalty(len(subset.terms), rows, candidates))
 
 
-def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, candidates: int, variance: float) -> tuple[int, ...]:
+def improved(
+    design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, candidates: int, variance: float
+) -> tuple[int, ...]:
     """Adds, drops and exchanges single terms as long as that lowers the information criterion."""
     norms = np.linalg.norm(design, axis=0)
     usable = np.isfinite(norms) & (norms > 0)

@@ -163,8 +163,8 @@ class Shooting:
     def raw_of(self, states: Array) -> Array:
         """The trainable numbers `(W, states)` at which the windows start at `states`."""
         if self.noise.positive:
-            return jnp.log(jnp.maximum(states, 1e-12 * self.scale) / self.anchors)
-        return (states - self.anchors) / self.scale
+            return jnp.log(jnp.maximum(states, 1e-12 * self.scale[None]) / self.anchors)
+        return (states - self.anchors) / self.scale[None]
 
     # -- the parts of theta -------------------------------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ class Shooting:
         own_ends = jax.vmap(spread)(of_ends[..., field:], numbers)
         tolerance = self._gap_tolerance(sigma)
         next_start = jax.vmap(spread)(jnp.broadcast_to(jnp.eye(self.states, dtype=self.dtype), of_ends[..., field:].shape), numbers + 1)
-        jacobian_ends = jnp.concatenate([of_ends[..., :field], own_ends - next_start], axis=-1) / tolerance[:, None]
+        jacobian_ends = jnp.concatenate([of_ends[..., :field], own_ends - next_start], axis=-1) / tolerance[None, :, None]
         jacobian_gaps = jnp.where(links[:, None, None], jacobian_ends, 0.0)
         rows = jnp.concatenate([data.ravel(), gaps.ravel()])
         jacobian = jnp.concatenate([part.reshape(-1, theta.size) for part in (jacobian_data, jacobian_gaps)])
@@ -273,11 +273,11 @@ class Shooting:
         if not self.stochastic()[0]:
             return self.evaluate(theta, None)
         order = jax.random.permutation(jax.random.fold_in(self.key, step), self.count)
-        groups = (jnp.arange(MICRO_BATCHES)[:, None] == order % MICRO_BATCHES).astype(self.dtype)
+        groups = (jnp.arange(MICRO_BATCHES)[:, None] == order[None] % MICRO_BATCHES).astype(self.dtype)
         components, gradients = self._grouped(theta, groups)
         gradient = jnp.sum(gradients, axis=0)
         each = MICRO_BATCHES * gradients
-        variance = jnp.sum((each - gradient) ** 2) / (MICRO_BATCHES * (MICRO_BATCHES - 1))
+        variance = jnp.sum((each - gradient[None]) ** 2) / (MICRO_BATCHES * (MICRO_BATCHES - 1))
         return Evaluation(jnp.sum(components, axis=0), gradient, variance[None], (jnp.vdot(gradient, gradient) - variance)[None])
 
     def validate(self, theta: Array, batch: Any) -> Validation:
@@ -308,7 +308,7 @@ class Shooting:
         data = jnp.arange(rows.size) < self._arrays.mask.size
         weights = groups[:, of_window] / self.measured
         parts = jnp.stack([weights @ jnp.where(data, rows**2, 0.0), weights @ jnp.where(data, 0.0, rows**2)], axis=1)
-        return parts, 2.0 * (weights * rows) @ jacobian
+        return parts, 2.0 * (weights * rows[None]) @ jacobian
 
     def _rows(self, theta: Array, sigma: Array, adjoint: Any = None) -> tuple[Array, Array]:
         """Residuals of the data `(W, m, channels)` and the windows' last states as distances `(W, states)`."""
@@ -332,10 +332,10 @@ class Shooting:
     def _window(self, field: Array, raw: Array, anchor: Array, window: Windows, sigma: Array, adjoint: Any) -> tuple[Array, Array]:
         path = self._path(field, raw, anchor, window, adjoint)
         reached = jnp.isfinite(path.states)
-        states = jnp.where(reached, path.states, anchor)
+        states = jnp.where(reached, path.states, anchor[None])
         predicted = jax.vmap(self.field_of(field).observe)(states)
         known = jnp.all(reached, axis=1)[:, None]
-        rows = self._misfits(predicted, window) / sigma
+        rows = self._misfits(predicted, window) / sigma[None]
         rows = jnp.where(known, rows, jnp.where(window.mask, LOST, 0.0))
         end = jnp.where(known[-1], self._distance(states[-1]), LOST)
         return rows, end
@@ -361,8 +361,8 @@ class Shooting:
 
     def _gaps(self, theta: Array, ends: Array, sigma: Array) -> Array:
         """Where windows do not join, in units of the tolerance: `(W, states)`, zero where no window follows."""
-        starts = self._distance(jax.vmap(self._state)(self.raw_states(theta), self.anchors))
-        gaps = (ends - jnp.roll(starts, -1, axis=0)) / self._gap_tolerance(sigma)
+        starts = jax.vmap(lambda raw, anchor: self._distance(self._state(raw, anchor)))(self.raw_states(theta), self.anchors)
+        gaps = (ends - jnp.roll(starts, -1, axis=0)) / self._gap_tolerance(sigma)[None]
         return jnp.where(self._arrays.linked[:, None], gaps, 0.0)
 
     def _gap_tolerance(self, sigma: Array) -> Array:

@@ -96,7 +96,9 @@ def default_libraries(series: TimeSeries) -> tuple[Library, ...]:
     degree = {1: 6, 2: 5, 3: 4, 4: 3}.get(count, 2)
     modulus = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("abs", ((i, 1.0),)))) for i in range(count)))
     logarithms = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("log", ((i, 1.0),)))) for i in range(count)))
-    elementary = polynomials(variables, {1: 3, 2: 2}.get(count, 1)) + functions(variables, ("sin", "cos"), (1.0, 2.0)) + modulus + logarithms
+    elementary = (
+        polynomials(variables, {1: 3, 2: 2}.get(count, 1)) + functions(variables, ("sin", "cos"), (1.0, 2.0)) + modulus + logarithms
+    )
     return polynomials(variables, degree), elementary + differences(variables, ("sin", "cos"))
 
 
@@ -137,9 +139,7 @@ def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: Kno
     return coefficients
 
 
-def propose(
-    series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None
-) -> list[Candidate]:
+def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None) -> list[Candidate]:
     """The library's model: weak-form regression starts it, then coefficients and terms take turns until the terms stay."""
     coefficients = regress(series, smoothed, library, known)
     fit = maximise(library, windows, coefficients, known=known)
@@ -203,5 +203,3 @@ def _model(
         best.starts_of_trajectories,
         known,
     )
-
-
