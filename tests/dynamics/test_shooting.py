@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dynamics.systems import LotkaVolterra, lotka_volterra_path
+from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
 from sciml.dynamics.discovery import look
@@ -56,7 +56,7 @@ def test_every_value_belongs_to_one_window(intervals):
 
 
 def test_jacobian_against_central_differences(shooting, theta, linearised):
-    rows, jacobian = linearised
+    _, jacobian = linearised
     residuals = jax.jit(lambda theta: shooting.linearise(theta, shooting.sigma)[0])
     for seed in range(3):
         direction = jax.random.normal(jax.random.key(seed + 1), theta.shape)
