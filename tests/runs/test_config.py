@@ -73,7 +73,7 @@ def mistakes(data, overrides=()):
 def test_toml_carries_a_config_without_loss(config):
     text = dump_config(config)
     document = tomllib.loads(text)
-    again = Config.model_validate(document)
+    again = ProblemConfig.model_validate(document)
     assert again == config
     assert dump_config(again) == text
     assert run_name(again, "source", {}) == run_name(config, "source", {})
@@ -111,7 +111,7 @@ def test_overrides_give_a_config_or_a_config_error(overrides):
         assert parse_config(tomllib.loads(dump_config(config))) == config
 
 
-@given(st.dictionaries(st.sampled_from([*Config.model_fields, "stray"]), values, max_size=5))
+@given(st.dictionaries(st.sampled_from([*ProblemConfig.model_fields, "stray"]), values, max_size=5))
 def test_documents_give_a_config_or_a_config_error(document):
     try:
         parse_config(document)
@@ -295,9 +295,11 @@ def test_the_name_tells_what_defines_the_result():
 
 def test_the_schema_describes_every_key():
     schema = json_schema()
-    assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == set(Config.model_fields)
-    assert schema["required"] == ["problem"]
+    for kind in (ProblemConfig, DiscoveryConfig):
+        found = schema["$defs"][kind.__name__]
+        assert found["additionalProperties"] is False
+        assert set(found["properties"]) == set(kind.model_fields)
+        assert found["required"] == ["problem"]
 
 
 def test_reading_a_config_by_path_or_text_is_the_same():
