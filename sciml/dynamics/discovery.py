@@ -118,21 +118,20 @@ class Discovery:
 
     def train(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Iterator[Snapshot]:
         """Trains stage after stage, each window state starting where the stage before has it; yields a Snapshot per chunk."""
-        first, before, start, inner = 0, _Before(), None, resume
+        first, before, at, start = 0, _Before(), None, None
         if resume is not None:
             arrays, cursor = resume
-            first, before = int(cursor["stage"]), _Before.of(cursor["before"])
-            inner = (arrays, cursor["training"])
-        snapshot = None
+            first, before, at = int(cursor["stage"]), _Before.of(cursor["before"]), (arrays, cursor["training"])
         for number in range(first, len(self.stages)):
-            stage = self.stages[number]
-            for snapshot in train(stage, self.phases, every, inner, start):
+            for snapshot in train(self.stages[number], self.phases, every, at, start):
+                at = snapshot.checkpoint()
                 yield self._joined(snapshot, number, before)
-            inner = None
-            assert snapshot is not None
-            if number + 1 < len(self.stages):
-                start = carry(stage, snapshot.best, self.stages[number + 1])
-                before = before.after(snapshot)
+            assert at is not None  # what a resumed stage began with, where it was over already
+            arrays, cursor = at
+            if cursor["outcome"] != Outcome.OK or number + 1 == len(self.stages):
+                return
+            start = carry(self.stages[number], jnp.asarray(arrays["best"]), self.stages[number + 1])
+            before, at = before.after(cursor), None
 
     def error(self, trainable: Array) -> None:
         """There is no reference: the truth behind measured data is not known."""
@@ -210,12 +209,14 @@ class _Before:
     records: tuple[PhaseRecord, ...] = ()
     switch: dict[str, Any] | None = None
 
-    def after(self, snapshot: Snapshot) -> _Before:
+    def after(self, cursor: Mapping[str, Any]) -> _Before:
+        """With the stage that ended at a cursor of `train`."""
+        records = tuple(PhaseRecord(**record) for record in cursor["records"])
         return _Before(
-            self.steps + snapshot.step,
-            self.evaluations + snapshot.evaluations,
-            (*self.records, *snapshot.phases),
-            self.switch or snapshot.switch,
+            self.steps + cursor["step"],
+            self.evaluations + cursor["evaluations"],
+            (*self.records, *records),
+            self.switch or cursor["switch"],
         )
 
     def as_dict(self) -> dict[str, Any]:
