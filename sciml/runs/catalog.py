@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sciml.problem import Problem
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
+BASES = ("sciml.Problem", "Problem", "sciml.Dynamics", "Dynamics")
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -257,7 +258,7 @@ def _find(name: str, places: list[Path], suffix: str) -> Path | None:
 
 
 def _ancestry(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> tuple[list[ast.ClassDef], bool]:
-    """The class and its bases within the file, and whether all of them end in `Problem`."""
+    """The class and its bases within the file, and whether all of them end in `Problem` or `Dynamics`."""
     chain, complete = [node], True
     for base in node.bases:
         name = ast.unparse(base)
@@ -265,7 +266,7 @@ def _ancestry(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> tuple[
             inherited, inherited_complete = _ancestry(classes[name], {k: v for k, v in classes.items() if v is not node})
             chain += inherited
             complete = complete and inherited_complete
-        elif name not in ("sciml.Problem", "Problem"):
+        elif name not in BASES:
             complete = False
     return chain, complete
 

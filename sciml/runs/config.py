@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from sciml.errors import ConfigError, suggest
 from sciml.runs import catalog
-from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, printable
+from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, printable, toml
 from sciml.runs.overrides import apply_overrides
 from sciml.settings import (
     LBFGS,
@@ -231,9 +231,9 @@ def _kind(document: Mapping[str, Any], source: str, problems: Path | None) -> ty
     named = document.get("kind")
     if named is None:
         named = "discovery" if "series" in document or catalog.is_dynamics(document.get("problem"), problems) else "pde"
-    if named not in KINDS:
-        raise ConfigError(f"kind = {named!r} does not exist; {suggest(str(named), list(KINDS))}", source)
-    return KINDS[named]
+    if isinstance(named, str) and named in KINDS:
+        return KINDS[named]
+    raise ConfigError(printable(f"kind = {toml(named)} does not exist; {suggest(str(named), list(KINDS))}"), source)
 
 
 def _refuse_later_version(document: Mapping[str, Any], source: str) -> None:
