@@ -35,7 +35,8 @@ def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[S
     usable = np.isfinite(norms) & (norms > 0)
     scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
     triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
-    columns, goal = triangle[:, :-1], triangle[:, -1]
+    count = design.shape[1]
+    columns, goal = triangle[:, :count], triangle[:, count]
     largest = min(largest, int(usable.sum()), max(len(target) - 1, 0))
     beams: list[dict[tuple[int, ...], float]] = [{} for _ in range(largest + 1)]
     beams[0][()] = float(goal @ goal)
@@ -81,7 +82,8 @@ def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], row
     usable = np.isfinite(norms) & (norms > 0)
     scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
     triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
-    columns, goal = triangle[:, :-1], triangle[:, -1]
+    count = design.shape[1]
+    columns, goal = triangle[:, :count], triangle[:, count]
 
     def criterion(terms: tuple[int, ...], squares: float) -> float:
         return squares / variance + penalty(len(terms), rows, candidates)

@@ -124,7 +124,8 @@ def _smooth_channels(series: TimeSeries, channel: int) -> tuple[tuple[Smooth, ..
         scale = _pooled_noise(splines) / noise
         constant, proportional = constant * scale, proportional * scale
     if proportional > 0:
-        noise = float(np.sqrt(constant**2 + proportional**2 * np.mean(np.concatenate(sizes) ** 2)))
+        squares = np.concatenate([spline(times) ** 2 for spline, times in zip(splines, series.times, strict=True)])
+        noise = float(np.sqrt(constant**2 + proportional**2 * np.mean(squares)))
     return splines, noise, constant, proportional
 
 

@@ -28,7 +28,7 @@ ROUNDS = 5
 """Times that terms are chosen again after the coefficients were fitted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SparseModel:
     """A right-hand side that is linear in few candidate terms; callable as a vector field `(t, state, args)`.
 
@@ -70,7 +70,7 @@ class SparseModel:
         return write(self.library, self.coefficients, self.names, self.standard_errors)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """A library's best model before libraries are compared."""
 
