@@ -76,14 +76,15 @@ def chosen(subsets: list[Subset], rows: int, candidates: int) -> Subset:
     return min(subsets, key=lambda subset: subset.squares / variance + penalty(len(subset.terms), rows, candidates))
 
 
-def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, candidates: int, variance: float) -> tuple[int, ...]:
+def improved(
+    design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, candidates: int, variance: float
+) -> tuple[int, ...]:
     """Adds, drops and exchanges single terms as long as that lowers the information criterion."""
     norms = np.linalg.norm(design, axis=0)
     usable = np.isfinite(norms) & (norms > 0)
     scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
     triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
-    count = design.shape[1]
-    columns, goal = triangle[:, :count], triangle[:, count]
+    columns, goal = triangle[:, :candidates], triangle[:, candidates]
 
     def criterion(terms: tuple[int, ...], squares: float) -> float:
         return squares / variance + penalty(len(terms), rows, candidates)
@@ -101,6 +102,21 @@ def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], row
         if winner == best or found[winner] >= value - 1e-9 * (1 + abs(value)):
             return best
         best, value = winner, found[winner]
+
+
+def inclusion(
+    design: np.ndarray, coefficients: np.ndarray, rows: int, variance: float, resamples: int, random: np.random.Generator
+) -> np.ndarray:
+    """How often resampled noise leads to each term: a parametric bootstrap of the choice, `(candidates,)` shares between 0 and 1.
+
+    Each resample adds fresh noise of `variance` to what the chosen model predicts, and chooses again.
+    """
+    terms = tuple(int(term) for term in np.flatnonzero(coefficients))
+    counts = np.zeros(len(coefficients))
+    for _ in range(resamples):
+        target = design @ coefficients + np.sqrt(variance) * random.normal(size=len(design))
+        counts[list(improved(design, target, terms, rows, variance))] += 1
+    return counts / max(resamples, 1)
 
 
 def log_subsets(candidates: int, size: int) -> float:
