@@ -3,12 +3,12 @@
     python scripts/lotka_volterra_ude.py                  # rows go to lotka_volterra_ude.jsonl; run again to go on
     python scripts/lotka_volterra_ude.py --table          # only print what is there
 
-Protocol (Rackauckas et al. 2020, arXiv 2001.04385): x' = 1.3 x - 0.9 x y, y' = 0.8 x y - 1.8 y from (0.44249296, 4.6280594), observed every 0.1 on
-[0, 3] (31 points) with noise of `level` times the mean of each state. The linear terms are known; the missing ones are sought among all
-polynomials up to degree 5 and sines, 23 candidates per equation. A run succeeds if its equations contain the two products x y and nothing else.
-`sciml` runs `discover_sparse` with its defaults and the known part given: weak-form regression, then maximum likelihood through short
-integrations. The published counts (75, 72, 58, 29, 18 of 100) are read off a figure of that paper's repository; its method is a neural
-network for the missing part, then sparse regression on the network.
+Protocol (Rackauckas et al. 2020, arXiv 2001.04385): x' = 1.3 x - 0.9 x y, y' = 0.8 x y - 1.8 y from (0.44249296, 4.6280594), observed
+every 0.1 on [0, 3] (31 points) with noise of `level` times the mean of each state. The linear terms are known; the missing ones are sought
+among all polynomials up to degree 5 and sines, 23 candidates per equation. A run succeeds if its equations contain the two products
+x y and nothing else. `sciml` runs `discover_sparse` with its defaults and the known part given: weak-form regression, then maximum
+likelihood through short integrations. The published counts (75, 72, 58, 29, 18 of 100) are read off a figure of that paper's
+repository; its method is a neural network for the missing part, then sparse regression on the network.
 """
 
 from __future__ import annotations
