@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
 
 BEAM = 12
 """Subsets of every size that are kept while the search goes on."""
@@ -35,7 +34,8 @@ def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[S
     usable = np.isfinite(norms) & (norms > 0)
     scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
     triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
-    columns, goal = triangle[:, :-1], triangle[:, -1]
+    count = design.shape[1]
+    columns, goal = triangle[:, :count], triangle[:, count]
     largest = min(largest, int(usable.sum()), max(len(target) - 1, 0))
     beams: list[dict[tuple[int, ...], float]] = [{} for _ in range(largest + 1)]
     beams[0][()] = float(goal @ goal)
@@ -58,11 +58,12 @@ def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[S
 
 
 def penalty(size: int, rows: int, candidates: int) -> float:
-    """What `size` terms must gain in the sum of squares (Chen & Chen 2008, Biometrika 95, 759-771: extended Bayesian information).
+    """What `size` terms must gain in the sum of squares, for noise of unit variance.
 
-    Besides the number of rows it counts the subsets of that size: with many candidates, one will fit the noise by chance.
+    Bayesian information (Schwarz 1978) counts the rows, risk inflation (Foster & George 1994, Ann. Stat. 22, 1947-1975) the
+    candidates: of many, one will fit the noise by chance.
     """
-    return size * np.log(max(rows, 2)) + 2 * log_subsets(candidates, size)
+    return size * (float(np.log(max(rows, 2))) + 2 * float(np.log(max(candidates, 1))))
 
 
 def chosen(subsets: list[Subset], rows: int, candidates: int) -> Subset:
@@ -75,15 +76,17 @@ def chosen(subsets: list[Subset], rows: int, candidates: int) -> Subset:
     return min(subsets, key=lambda subset: subset.squares / variance + penalty(len(subset.terms), rows, candidates))
 
 
-def improved(
-    design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, candidates: int, variance: float
-) -> tuple[int, ...]:
-    """Adds, drops and exchanges single terms as long as that lowers the information criterion."""
+def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, variance: float) -> tuple[int, ...]:
+    """Adds, drops and exchanges single terms as long as that lowers the information criterion.
+
+    The criterion is that of `chosen` for `rows` measurements with noise of `variance`; all columns of `design` are candidates.
+    """
+    candidates = design.shape[1]
     norms = np.linalg.norm(design, axis=0)
     usable = np.isfinite(norms) & (norms > 0)
     scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
     triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
-    columns, goal = triangle[:, :-1], triangle[:, -1]
+    columns, goal = triangle[:, :candidates], triangle[:, candidates]
 
     def criterion(terms: tuple[int, ...], squares: float) -> float:
         return squares / variance + penalty(len(terms), rows, candidates)
@@ -103,9 +106,19 @@ def improved(
         best, value = winner, found[winner]
 
 
-def log_subsets(candidates: int, size: int) -> float:
-    """Logarithm of the number of subsets of that size."""
-    return float(gammaln(candidates + 1) - gammaln(size + 1) - gammaln(candidates - size + 1))
+def inclusion(
+    design: np.ndarray, coefficients: np.ndarray, rows: int, variance: float, resamples: int, random: np.random.Generator
+) -> np.ndarray:
+    """How often resampled noise leads to each term: a parametric bootstrap of the choice, `(candidates,)` shares between 0 and 1.
+
+    Each resample adds fresh noise of `variance` to what the chosen model predicts, and chooses again.
+    """
+    terms = tuple(int(term) for term in np.flatnonzero(coefficients))
+    counts = np.zeros(len(coefficients))
+    for _ in range(resamples):
+        target = design @ coefficients + np.sqrt(variance) * random.normal(size=len(design))
+        counts[list(improved(design, target, terms, rows, variance))] += 1
+    return counts / max(resamples, 1)
 
 
 def _merge(beam: dict[tuple[int, ...], float], more: dict[tuple[int, ...], float]) -> None:

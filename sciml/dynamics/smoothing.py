@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.interpolate import BSpline
@@ -12,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from sciml.dynamics.series import TimeSeries
 from sciml.errors import ProblemError
 
-MOST_COEFFICIENTS = 1000
+MOST_COEFFICIENTS = 500
 """Spline coefficients per trajectory; longer ones get knots at a subset of their times."""
 
 FEWEST = 3
@@ -124,7 +125,8 @@ def _smooth_channels(series: TimeSeries, channel: int) -> tuple[tuple[Smooth, ..
         scale = _pooled_noise(splines) / noise
         constant, proportional = constant * scale, proportional * scale
     if proportional > 0:
-        noise = float(np.sqrt(constant**2 + proportional**2 * np.mean(np.concatenate(sizes) ** 2)))
+        squares = np.concatenate([spline(times) ** 2 for spline, times in zip(splines, series.times, strict=True)])
+        noise = float(np.sqrt(constant**2 + proportional**2 * np.mean(squares)))
     return splines, noise, constant, proportional
 
 
@@ -154,17 +156,10 @@ def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | 
     measured = np.isfinite(values)
     known, y = times[measured], values[measured]
     root = np.sqrt(weights[measured]) if weights is not None else np.ones_like(y)
-    degree = 5 if len(y) >= 6 else 3 if len(y) >= 4 else 1
-    knots = _knots(known, times[0], times[-1], degree)
     scale = max(float(np.std(y)), np.finfo(float).tiny)
-    design, target = root[:, None] * _basis(known, knots, degree), root * y / scale
+    knots, degree, design, stiffness, modes = _modes(known.tobytes(), root.tobytes(), float(times[0]), float(times[-1]))
     order = (degree + 1) // 2
-    roughness = _roughness(knots, degree, order)
-    gram = design.T @ design
-    roughness *= np.trace(gram) / np.trace(roughness)
-    stiffness, modes = eigh(roughness, gram + STABILISER * roughness)
-    stiffness = np.maximum(stiffness, 0.0)
-    stiffness[:order] = 0.0
+    target = root * y / scale
     projected = modes.T @ (design.T @ target)
     residual = max(float(target @ target - projected @ projected), 0.0)
     left = len(y) - order
@@ -190,6 +185,26 @@ def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | 
     covariance = noise**2 * (modes * kept) @ modes.T
     degrees = len(y) - float(kept.sum())
     return Smooth(knots, degree, response @ y, response, covariance, noise, degrees, measured)
+
+
+@lru_cache(maxsize=16)
+def _modes(known: bytes, root: bytes, start: float, end: float) -> tuple[np.ndarray, int, np.ndarray, np.ndarray, np.ndarray]:
+    """Knots, degree, weighted design, and the spline's modes with their roughness (Demmler & Reinsch 1975, Numer. Math. 24, 375-382).
+
+    They depend on the times and weights alone, so channels and trajectories that are measured together share them.
+    """
+    times, weights = np.frombuffer(known), np.frombuffer(root)
+    degree = 5 if len(times) >= 6 else 3 if len(times) >= 4 else 1
+    knots = _knots(times, start, end, degree)
+    design = weights[:, None] * _basis(times, knots, degree)
+    order = (degree + 1) // 2
+    roughness = _roughness(knots, degree, order)
+    gram = design.T @ design
+    roughness *= np.trace(gram) / np.trace(roughness)
+    stiffness, modes = eigh(roughness, gram + STABILISER * roughness)
+    stiffness = np.maximum(stiffness, 0.0)
+    stiffness[:order] = 0.0
+    return knots, degree, design, stiffness, modes
 
 
 def _basis(times: np.ndarray, knots: np.ndarray, degree: int, derivative: int = 0) -> np.ndarray:

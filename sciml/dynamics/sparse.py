@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -15,7 +14,7 @@ from jax import Array
 from sciml.dynamics import equations
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import Fit, KnownField, Windows, cut, maximise
-from sciml.dynamics.selection import best_subsets, chosen, improved, penalty
+from sciml.dynamics.selection import best_subsets, chosen, improved, inclusion, penalty
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
 from sciml.dynamics.weak_form import weak_rows, weighted_rows
@@ -28,7 +27,7 @@ ROUNDS = 5
 """Times that terms are chosen again after the coefficients were fitted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SparseModel:
     """A right-hand side that is linear in few candidate terms; callable as a vector field `(t, state, args)`.
 
@@ -70,7 +69,7 @@ class SparseModel:
         return write(self.library, self.coefficients, self.names, self.standard_errors)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """A library's best model before libraries are compared."""
 
@@ -106,7 +105,7 @@ def discover_sparse(
     series: TimeSeries,
     library: Library | Sequence[Library] | None = None,
     known: KnownField | None = None,
-    resamples: int = 0,
+    resamples: int = 50,
     seed: int = 0,
 ) -> SparseModel:
     """A sparse model of the series: smoothing, weak-form regression, then maximum likelihood through short integrations.
@@ -121,7 +120,7 @@ def discover_sparse(
     candidates = [found for each in given for found in propose(series, smoothed, windows, each, known)]
     variance = max(1.0, min(each.fit.quadratic.squares / each.fit.quadratic.points for each in candidates))
     best = min(candidates, key=lambda each: each.information(variance))
-    return _model(series, smoothed, best, variance, known, np.full(best.fit.coefficients.shape, np.nan))
+    return _model(series, smoothed, best, variance, known, _stability(best.fit, resamples, seed))
 
 
 def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: KnownField | None = None) -> np.ndarray:
@@ -155,11 +154,21 @@ def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: L
             break
         design, target = fit.least_squares()
         before = tuple(int(index) for index in np.flatnonzero(fit.coefficients.ravel()))
-        terms = improved(design, target, before, points, fit.coefficients.size, _achievable(fit, design, target))
+        terms = improved(design, target, before, points, _achievable(fit, design, target))
         if terms == before:
             break
         fit = maximise(library, windows, _restarted(fit, design, target, terms), fit.starts, known)
     return [best] if best else []
+
+
+def _stability(fit: Fit, resamples: int, seed: int) -> np.ndarray:
+    if resamples == 0 or not np.isfinite(fit.quadratic.squares):
+        return np.full(fit.coefficients.shape, np.nan)
+    design, target = fit.least_squares()
+    variance = _achievable(fit, design, target)
+    random = np.random.default_rng(seed)
+    shares = inclusion(design, fit.coefficients.ravel(), fit.quadratic.points, variance, resamples, random)
+    return shares.reshape(fit.coefficients.shape)
 
 
 def _achievable(fit: Fit, design: np.ndarray, target: np.ndarray) -> float:

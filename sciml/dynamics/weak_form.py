@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.sparse import csr_array
 
 from sciml.dynamics.library import Library
 from sciml.dynamics.series import TimeSeries
@@ -50,18 +51,18 @@ class Rows:
     """`(nodes, terms, states)`: derivatives of the terms."""
     known_slopes: np.ndarray
     """`(nodes, states, states)`: derivatives of the known part."""
-    factors: tuple[np.ndarray, ...]
-    """Per state `(nodes, k)`: a factor F of the covariance F F' of the smoothed state at the nodes."""
+    factors: tuple[tuple[csr_array, np.ndarray], ...]
+    """Per state, splines at the nodes `(nodes, k)` and a factor F `(k, k)` of the covariance F F' of their coefficients."""
 
     def covariance(self, coefficients: np.ndarray, equation: int) -> np.ndarray:
         """Covariance of one equation's residuals: errors in the derivative's place and in the candidate terms, to first order."""
         total = np.zeros((len(self.design), len(self.design)))
         field = np.einsum("np...,p->n...", self.slopes, coefficients[:, equation]) + self.known_slopes[:, equation]
-        for state, factor in enumerate(self.factors):
+        for state, (basis, factor) in enumerate(self.factors):
             reaction = self.value * field[:, state]
             if state == equation:
                 reaction = reaction + self.derivative
-            spread = reaction @ factor
+            spread = (reaction @ basis) @ factor
             total += spread @ spread.T
         return total
 
@@ -114,7 +115,7 @@ def _trajectory_rows(series: TimeSeries, smoothed: Smoothed, library: Library, k
         value=value,
         slopes=library.slopes(points)[:, :, :count],
         known_slopes=_numerical_slopes(known, points, count) if known else np.zeros((len(nodes), count, count)),
-        factors=tuple(spline.basis(nodes) @ _root(spline.covariance) for spline in splines),
+        factors=tuple((csr_array(spline.basis(nodes)), _root(spline.covariance)) for spline in splines),
     )
 
 
