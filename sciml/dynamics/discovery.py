@@ -465,7 +465,7 @@ def read_out(stage: Shooting, theta: Array) -> tuple[Shooting, Refit]:
 def _read(field: VectorField, dense: TimeSeries, states: int) -> VectorField:
     """The sparse model of a network's dense trajectories, beside the known physics where there is some."""
     if not isinstance(field, Universal):
-        model = discover_sparse(dense)
+        model = discover_sparse(dense, resamples=0)
         return SparseLibrary(model.library, model.coefficients, field.states, field.channels)
 
     def known(variables: Array) -> Array:
@@ -473,7 +473,7 @@ def _read(field: VectorField, dense: TimeSeries, states: int) -> VectorField:
         slopes = jax.vmap(lambda row: field.known(jnp.zeros((), row.dtype), row[:states], row[states:]))(rows)
         return slopes.reshape(*variables.shape[:-1], states)
 
-    model = discover_sparse(dense, known=known)
+    model = discover_sparse(dense, known=known, resamples=0)
     return Universal(field.known, SparseLibrary(model.library, model.coefficients, field.states, field.channels))
 
 
@@ -496,11 +496,11 @@ def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField) -> tup
     for x'/x as a polynomial of the states, of degree one or two where nothing else is asked for.
     """
     if not isinstance(noise, LogNormal):
-        model = discover_sparse(series, _library(settings, series))
+        model = discover_sparse(series, _library(settings, series), resamples=0)
         return model.library, model.coefficients
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
     degrees = (1, 2) if settings.degree is None else (max(settings.degree - 1, 1),)
-    model = discover_sparse(logarithms, [_growth_terms(series, degree) for degree in degrees])
+    model = discover_sparse(logarithms, [_growth_terms(series, degree) for degree in degrees], resamples=0)
     return _from_growth_rates(model, series)
 
 
