@@ -313,7 +313,7 @@ def test_the_kind_follows_from_the_problem_and_the_series(user_problems):
     assert isinstance(load_config("hare_lynx"), DiscoveryConfig)
     assert isinstance(parse_config({"problem": "table", "series": {"file": "table.csv"}}), DiscoveryConfig)
     assert isinstance(load_config("fisher_kpp"), ProblemConfig)
-    assert mistakes({"kind": "discovry", "problem": "hare_lynx"}) == ['kind = "discovry" does not exist; did you mean \'discovery\'?']
+    assert mistakes({"kind": "discovry", "problem": "hare_lynx"}) == ["kind = \"discovry\" does not exist; did you mean 'discovery'?"]
 
 
 def test_mistakes_in_a_discovery():
