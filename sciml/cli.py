@@ -214,6 +214,51 @@ def compare(
 
 
 @app.command()
+def discover(
+    table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A header, then one row per time; the first column is time.")],
+    controls: Annotated[
+        list[str], typer.Option("--control", metavar="NAME", help="A column that is an input, not a state; may be repeated.")
+    ] = [],
+    hold_out: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Keep the last N rows of each trajectory from the fit and forecast them.")
+    ] = 0,
+    noise: Annotated[str | None, typer.Option(help="gaussian, lognormal (errors by a factor) or counts; else the data choose.")] = None,
+    field: Annotated[
+        str, typer.Option(help="sparse (few candidate terms) or neural (a network, and what can be read out of it).")
+    ] = "sparse",
+    overrides: Overrides = [],
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the run directory.")] = Path("runs"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the equation behind a table of measurements: coefficients with intervals, a forecast with bands.
+
+    Empty cells were not measured; rows with equal entries in a column `trajectory` belong together. It is a run like any other:
+    resume, load and report apply. Of a problem with a vector field of your own, type `sciml run NAME`.
+    """
+    from sciml.runs.config import parse_config
+
+    document = {
+        "kind": "discovery",
+        "problem": catalog.name_of(table.stem),
+        "series": {"file": str(table), "controls": list(controls)},
+        "hold_out": hold_out,
+        **({} if noise is None else {"noise": noise}),
+        "vector_field": {"kind": field},
+        "seed": seed,
+    }
+    config = parse_config(document, "", overrides)
+
+    from sciml.runs import execute
+    from sciml.runs.progress import progress
+
+    with progress(_stderr(), quiet=quiet) as listener:
+        result = execute.run(config, out, listener=listener)
+    _finish(result, as_json)
+
+
+@app.command()
 def predict(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     at: Annotated[Path, typer.Option(metavar="POINTS.csv", help="Points: a header with the coordinates' names, then one point per line.")],
@@ -227,8 +272,13 @@ def predict(
         raise ConfigError(f"--out {out} would overwrite the points; name another file")
     from sciml.runs.load import load
     from sciml.runs.points import count_outside, format_fields, read_points
+    from sciml.solution import Solution
 
     solution = load(directory, problems)
+    if not isinstance(solution, Solution):
+        raise ConfigError(
+            f"{directory} holds dynamics, which have no points; sciml.load({str(directory)!r}).forecast(times) continues them"
+        )
     box = solution.problem.domain
     points = read_points(at, box.coordinates)
     values = solution(**points)
@@ -277,11 +327,10 @@ def check(
     config = load_config(name, overrides, problems)
     _configure(config)
 
-    problem = catalog.load_problem(config.problem, config.parameters, problems)
-
+    from sciml.runs.build import load_subject
     from sciml.runs.checks import check as find
 
-    findings = find(problem, config)
+    findings = find(load_subject(config, problems), config)
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -56,6 +56,36 @@ class Validation(NamedTuple):
 
     mean_square: Array | float
     worst: Array | float
+
+
+class Trainable(Protocol):
+    """What `train` asks of an objective: pure functions of one flat vector that may be traced. Batches are its own business."""
+
+    dtype: Any
+    key: Array
+    start: Array
+    weights: Array
+    march: March | None
+    """How far time is marched; None where it is not."""
+
+    def at(self, march: March | None) -> Trainable: ...
+    @property
+    def components(self) -> tuple[str, ...]: ...
+    @property
+    def terms(self) -> tuple[Any, ...]: ...
+    @property
+    def parameters(self) -> int: ...
+    def stochastic(self) -> tuple[bool, ...]: ...
+    def counts(self, purpose: Literal["fixed", "batch", "validation"], growth: int = 1) -> dict[str, int]: ...
+    def draw(self, key: Array, counts: Mapping[str, int] | None = None) -> tuple[Array, ...]: ...
+    def redraw(self, key: Array, theta: Array, counts: Mapping[str, int] | None = None) -> tuple[Array, ...]: ...
+    def prepare(self, points: Sequence[Array]) -> Any: ...
+    def evaluate(self, theta: Array, batch: Any) -> Evaluation: ...
+    def value_and_gradient(self, theta: Array, batch: Any) -> tuple[Array, Array]: ...
+    def sample_and_evaluate(self, theta: Array, step: Array, counts: Mapping[str, int]) -> Evaluation: ...
+    def validate(self, theta: Array, batch: Any) -> Validation: ...
+    def unknowns(self, theta: Array) -> dict[str, Array]: ...
+    def replicate(self, tree: Any) -> Any: ...
 
 
 class Objective:
@@ -140,6 +170,12 @@ class Objective:
         start = sum(len(term.components) for term in self.terms[:number])
         return self.weights[start : start + len(self.terms[number].components)]
 
+    def counts(self, purpose: Literal["fixed", "batch", "validation"], growth: int = 1) -> dict[str, int]:
+        """Points per entry of `[points]`: of a fixed set (`growth` times as many), of one first-order step, of the validation."""
+        fixed = {name: growth * getattr(self.points, name) for name in ("interior", "boundary", "initial")}
+        interior = {"fixed": fixed["interior"], "batch": self.points.batch, "validation": self.points.validation}
+        return fixed | {"interior": interior[purpose]}
+
     def count(self, term: Term) -> int:
         """Training points of a term in a phase with fixed points."""
         if term.data is not None:
@@ -175,10 +211,6 @@ class Objective:
         """Residuals `(components, n)` of one term over all its blocks."""
         each = jax.lax.map(lambda block: self.block_residuals(theta, number, block), blocks)
         return jnp.moveaxis(each, 1, 0).reshape(each.shape[1], -1)
-
-    def fresh(self, key: Array, counts: Mapping[str, int]) -> tuple[Block, ...]:
-        """Blocks of a fixed point set that is drawn uniformly."""
-        return self.prepare(self.draw(key, counts))
 
     def prepare(self, points: Sequence[Array]) -> tuple[Block, ...]:
         """Blocks of every term, with all that does not depend on the network computed once."""

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax import Array
 from sciml.derivatives import MAXIMUM_ORDER, MultiIndex
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError, suggest
-from sciml.unknown import LEAK, Unknown
+from sciml.unknown import LEAK, Coefficients, Unknown
 
 if TYPE_CHECKING:
     from sciml.conditions import Condition
@@ -33,8 +33,7 @@ Argument = str | Derivative
 Values = Mapping[Derivative, Array]
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
-class Problem:
+class Problem(Coefficients):
     """Base of all problems: a domain, an `equation` whose argument names say what it needs, and `conditions`.
 
     Annotated attributes of a subclass are its coefficients, keyword arguments of its constructor. See `docs/design.md`, 3.1.
@@ -43,17 +42,9 @@ class Problem:
     domain: ClassVar[Box]
     fields: ClassVar[tuple[str, ...]]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
-
     def conditions(self) -> Sequence[Condition]:
         """Initial and boundary conditions, data, constraints."""
         return ()
-
-    @property
-    def name(self) -> str:
-        return type(self).__name__
 
     @cached_property
     def arguments(self) -> tuple[Argument, ...]:
@@ -142,18 +133,6 @@ class Problem:
         return Derivative(field, tuple(sorted(index)))
 
     @cached_property
-    def unknowns(self) -> dict[str, Unknown]:
-        """Coefficients that are to be found."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in values.items() if isinstance(value, Unknown)}
-
-    @cached_property
-    def coefficients(self) -> dict[str, float]:
-        """Coefficients that are given."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in values.items() if not isinstance(value, Unknown)}
-
-    @cached_property
     def residual_names(self) -> tuple[str, ...]:
         """One name per equation: `equation`, or `equation_1`, ..., or the keys of the dictionary that it returns."""
         result = jax.eval_shape(
@@ -172,7 +151,7 @@ class Problem:
 
     def _call_equation(self, values: Values, points: Array, unknowns: Mapping[str, Array]) -> Any:
         started = {name: unknown.value(jnp.zeros((), points.dtype)) for name, unknown in self.unknowns.items()}
-        bound = dataclasses.replace(self, **(started | dict(unknowns))) if self.unknowns else self  # type: ignore[type-var]
+        bound = self.bind(started | dict(unknowns))
         given = [values[a] if isinstance(a, Derivative) else points[:, self.domain.axis(a)] for a in self.arguments]
         try:
             return bound.equation(*given)  # type: ignore[attr-defined]

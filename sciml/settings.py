@@ -121,3 +121,68 @@ class Points(Settings):
     pool: int = Field(default=8, ge=2)
     """Candidates per point when points are redrawn by residual."""
     validation: int = Field(default=4096, ge=32)
+
+
+class Integrator(Settings):
+    """How ordinary differential equations are solved (Diffrax)."""
+
+    solver: Literal["auto", "tsit5", "dopri8", "kvaerno3", "kvaerno5", "kencarp5"] = "auto"
+    """"auto": explicit, or implicit where an explicit method struggles."""
+    rtol: float = Field(default=1e-7, gt=0)
+    atol: float = Field(default=1e-9, gt=0)
+    """Absolute tolerance in units of each state's size."""
+    max_steps: int = Field(default=4096, ge=16)
+
+
+class Shooting(Settings):
+    """Multiple shooting: windows of the series with starting states of their own, which grow until they span it."""
+
+    intervals: int | None = Field(default=None, ge=1, examples=[5])
+    """Sampling intervals of the first windows; without it, an eighth of a trajectory, between 4 and 16."""
+    growth: int = Field(default=4, ge=2)
+    """Factor between the lengths of windows of one stage and the next."""
+    longest: int | None = Field(default=None, ge=1, examples=[64])
+    """Longest windows in training; without it, a quarter of a trajectory. The refit joins them."""
+    continuity: float = Field(default=0.3, gt=0)
+    """Gap between two windows that counts as much as one standard deviation of the noise, in units of it."""
+
+
+class GivenField(Settings):
+    """The vector field of the problem as it stands; only its unknown coefficients are found."""
+
+    kind: Literal["given"] = "given"
+
+
+class SparseField(Settings):
+    """A linear combination of few candidate terms: monomials of the states and controls, and functions of single ones."""
+
+    kind: Literal["sparse"] = "sparse"
+    degree: int | None = Field(default=None, ge=1, le=6, examples=[3])
+    """Highest degree of the monomials; without it the data choose between several libraries."""
+    functions: tuple[Literal["sin", "cos", "exp", "log", "sqrt", "abs", "tanh"], ...] = ()
+    """Functions of single variables beside the monomials."""
+
+
+class NeuralField(Settings):
+    """A network for the whole vector field, with a sparse model read out of it."""
+
+    kind: Literal["neural"] = "neural"
+    width: int = Field(default=24, ge=1)
+    depth: int = Field(default=2, ge=1)
+    activation: Literal["tanh", "sin", "swish", "gelu"] = "tanh"
+    hidden: int = Field(default=0, ge=0)
+    """States that nobody measured."""
+    second_order: bool = False
+    """Whether the channels are positions: each gets a velocity, a state that nobody measured, and only accelerations are modelled."""
+
+
+class UniversalField(Settings):
+    """The vector field of the problem plus a network for what it lacks."""
+
+    kind: Literal["universal"] = "universal"
+    width: int = Field(default=16, ge=1)
+    depth: int = Field(default=2, ge=1)
+    activation: Literal["tanh", "sin", "swish", "gelu"] = "tanh"
+
+
+VectorField = Annotated[GivenField | SparseField | NeuralField | UniversalField, Field(discriminator="kind")]

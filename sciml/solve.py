@@ -35,6 +35,9 @@ DENSE_LIMIT = 5000
 class Experiment:
     """A problem with its model, objective and phases: everything resolved and checked, nothing trained."""
 
+    closing = "writing the results, with a classical method for comparison"
+    """What happens after training, in words."""
+
     def __init__(self, problem: Problem, objective: Objective, phases: tuple[Phase, ...], start: Array) -> None:
         self.problem, self.objective, self.phases, self.start = problem, objective, phases, start
         self._reference: Reference | None = None
@@ -66,6 +69,10 @@ class Experiment:
     def baselines(self) -> dict[str, dict[str, Any]]:
         """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
         return baselines(self.problem, self.reference)
+
+    def results(self, trainable: Array) -> dict[str, Any]:
+        """What `result.json` holds beside that of any run: nothing."""
+        return {}
 
     def unknowns(self, trainable: Array) -> dict[str, dict[str, Any]]:
         """Each unknown coefficient: `value`, `standard_error`, and the `reason` where it has none. See `sciml.uncertainty`."""

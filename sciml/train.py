@@ -14,7 +14,7 @@ from jax import Array
 from pydantic import TypeAdapter
 
 from sciml.errors import ConfigError, Outcome
-from sciml.objective import Objective, Validation
+from sciml.objective import Trainable, Validation
 from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
 from sciml.optim.first_order import AdamState, FirstOrder
@@ -143,7 +143,7 @@ class Cursor:
 
 
 def train(
-    objective: Objective,
+    objective: Trainable,
     phases: Sequence[Phase],
     every: int = 100,
     resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
@@ -164,7 +164,7 @@ def train(
 class Training:
     """The mutable host side of a training: which phase, which points, which compiled functions."""
 
-    def __init__(self, objective: Objective, phases: Sequence[Phase], every: int, start: Array | None) -> None:
+    def __init__(self, objective: Trainable, phases: Sequence[Phase], every: int, start: Array | None) -> None:
         self.objective, self.every = objective, every
         self.phases: list[Phase] = list(phases)
         self.cursor = Cursor(_dump(phases), _dump(phases), list(range(len(phases))))
@@ -176,10 +176,10 @@ class Training:
         self.batch: Any = None
         self.runners: dict[int, Any] = {}
         self.redraw = jax.jit(
-            lambda key, theta, growth, march: objective.at(march).redraw(key, theta, self._counts(growth)), static_argnums=2
+            lambda key, theta, growth, march: objective.at(march).redraw(key, theta, objective.counts("fixed", growth)), static_argnums=2
         )
         self.prepare = jax.jit(lambda points, march: objective.at(march).prepare(points))
-        self.draw_validation = jax.jit(lambda key, march: objective.at(march).fresh(key, self._validation_counts()))
+        self.draw_validation = jax.jit(lambda key, march: _fresh(objective.at(march), key))
         self.validation_batch = self._validation_batch()
         self._validate = jax.jit(objective.validate)
 
@@ -329,9 +329,12 @@ class Training:
         return self.draw_validation(jax.random.fold_in(self.objective.key, 1 << 20), self.march)
 
     def _recover(self, settings: Phase, reading: Reading, ended: Ended, events: list[str]) -> bool:
-        """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature."""
+        """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature.
+
+        Where no points are sampled, a search that fails has converged.
+        """
         cursor = self.cursor
-        if ended not in (Ended.LINE_SEARCH, Ended.STAGNATED) or cursor.phase_step >= settings.steps:
+        if ended not in (Ended.LINE_SEARCH, Ended.STAGNATED) or cursor.phase_step >= settings.steps or not self.objective.counts("fixed"):
             return False
         if 0 <= cursor.recovered_at and cursor.phase_step - cursor.recovered_at <= 2 * second_order.STAGNATION_WINDOW:
             return False
@@ -347,13 +350,14 @@ class Training:
         """Whether the phase that ends has gained too little, and going back may help."""
         best, start = self.cursor.best_validation, self.cursor.phase_start[1]
         if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
-            return self.cursor.cycles < CYCLES and best > SUCCESS * start
+            return bool(self.objective.counts("fixed")) and self.cursor.cycles < CYCLES and best > SUCCESS * start
         return self._may_go_back(settings) and (ended == Ended.OVERFIT or (ended == Ended.PLATEAU and best > FAILURE * start))
 
     def _may_go_back(self, settings: Phase) -> bool:
         """Whether this is a second phase right after a first-order one, and not too many have failed."""
         cursor = self.cursor
-        return not isinstance(settings, Adam) and bool(cursor.records) and cursor.records[-1].kind == "adam" and cursor.cycles < CYCLES
+        straight = bool(cursor.records) and cursor.records[-1].kind == "adam" and not isinstance(settings, Adam)
+        return straight and cursor.cycles < CYCLES and bool(self.objective.counts("fixed"))
 
     def _go_back(self, settings: Phase, events: list[str]) -> None:
         """From the best state a shorter, slower first-order phase, and then the second one again."""
@@ -490,13 +494,6 @@ class Training:
             self.runners[position] = same or _runner_of(self.objective, settings)
         return self.runners[position]
 
-    def _counts(self, growth: int) -> dict[str, int]:
-        points = self.objective.points
-        return {name: growth * getattr(points, name) for name in ("interior", "boundary", "initial")}
-
-    def _validation_counts(self) -> dict[str, int]:
-        return self._counts(1) | {"interior": self.objective.points.validation}
-
 
 class Reading(NamedTuple):
     """A chunk's last step, on the host."""
@@ -519,11 +516,9 @@ class Reading(NamedTuple):
 class _FirstOrderRunner:
     fixed_points = False
 
-    def __init__(self, objective: Objective, settings: Adam) -> None:
-        points = objective.points
-        after = {"interior": points.interior, "boundary": points.boundary, "initial": points.initial}
-        counts = after | {"interior": points.batch}
+    def __init__(self, objective: Trainable, settings: Adam) -> None:
         self.objective = objective
+        counts, after = objective.counts("batch"), objective.counts("fixed")
         self.phase = FirstOrder(objective, settings, counts, after)
         self._advance = jax.jit(
             lambda state, march, until: FirstOrder(objective.at(march), settings, counts, after).advance(state, until), donate_argnums=0
@@ -579,7 +574,7 @@ class _FirstOrderRunner:
 class _SecondOrderRunner:
     fixed_points = True
 
-    def __init__(self, objective: Objective, settings: LBFGS | Broyden) -> None:
+    def __init__(self, objective: Trainable, settings: LBFGS | Broyden) -> None:
         self.objective, self.settings = objective, settings
         self.metric: Metric = LimitedMemory(settings.memory) if isinstance(settings, LBFGS) else SelfScaledBroyden()
 
@@ -623,11 +618,16 @@ class _SecondOrderRunner:
         return Reading(int(state.step), int(state.evaluations), int(state.ended), float(state.value), terms, norm)
 
 
+def _fresh(objective: Trainable, key: Array) -> Any:
+    """Points that are never trained on."""
+    return objective.prepare(objective.draw(key, objective.counts("validation")))
+
+
 def _dump(phases: Sequence[Phase]) -> list[dict[str, Any]]:
     return [phase.model_dump(mode="json") for phase in phases]
 
 
-def _runner_of(objective: Objective, settings: Phase) -> Any:
+def _runner_of(objective: Trainable, settings: Phase) -> Any:
     return _FirstOrderRunner(objective, settings) if isinstance(settings, Adam) else _SecondOrderRunner(objective, settings)
 
 

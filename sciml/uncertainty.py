@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from sciml.checks import memory_bytes
-from sciml.jacobian import linearise, prepare_rows
+from sciml.jacobian import Linearised, linearise, prepare_rows
 from sciml.objective import Objective
 
 RIDGE = 100.0
@@ -54,9 +54,9 @@ def uncertainty(objective: Objective, theta: Array) -> Uncertainty | None:
         return Uncertainty(names, (None,) * len(names), (refused,) * len(names), np.full((len(names), len(names)), np.nan), np.nan)
     positions = _positions(objective)
     points = jax.jit(objective.draw)(jax.random.fold_in(objective.key, 1 << 22))
-    found = jax.jit(lambda theta, points: _spread(objective, theta, points, positions))(theta, points)
+    found = jax.jit(lambda theta, points: spread(linearise(objective, theta, prepare_rows(objective, points)), positions))(theta, points)
     covariance, free, squares, left = (np.asarray(each) for each in found)
-    reasons = tuple(_reason(float(share), float(left)) for share in free)
+    reasons = tuple(why_not(float(share), float(left)) for share in free)
     known = np.array([reason is None for reason in reasons])
     slopes = jax.jacobian(lambda theta: jnp.stack([objective.unknowns(theta)[name] for name in names]))(theta)
     slope = np.where(known, np.asarray(slopes)[np.arange(len(names)), positions], np.nan)
@@ -67,7 +67,8 @@ def uncertainty(objective: Objective, theta: Array) -> Uncertainty | None:
     return Uncertainty(names, listed, reasons, covariance / np.outer(errors, errors), float(np.sqrt(variance)))
 
 
-def _reason(free: float, left: float) -> str | None:
+def why_not(free: float, left: float) -> str | None:
+    """Why there is no standard error: a coefficient's share in `free` directions, and the degrees of freedom `left`."""
     if free > FREE:
         return "not determined by these data"
     if left < FEWEST_DEGREES:
@@ -90,20 +91,20 @@ def _positions(objective: Objective) -> np.ndarray:
     return np.array([int(numbers[name]) for name in objective.problem.unknowns])
 
 
-def _spread(objective: Objective, theta: Array, points: tuple[Array, ...], positions: np.ndarray) -> tuple[Array, Array, Array, Array]:
-    """For noise of variance one: the covariance of the unknowns' trainable numbers. Then the share of each that lies in free
+def spread(rows: Linearised, positions: np.ndarray) -> tuple[Array, Array, Array, Array]:
+    """For noise of variance one: the covariance of the trainable numbers at `positions`. Then the share of each that lies in free
     directions, the sum of the data's squared residuals, and the degrees of freedom left."""
-    rows = linearise(objective, theta, prepare_rows(objective, points))
+    size, dtype = rows.jacobian.shape[1], rows.jacobian.dtype
     measured = rows.measured & (rows.scale > 0)
-    eps = jnp.finfo(theta.dtype).eps
+    eps = jnp.finfo(dtype).eps
     informed = jnp.sum(jnp.where(measured[:, None], rows.jacobian, 0.0) ** 2)
     ridge = RIDGE * eps * jnp.maximum(informed, eps * jnp.sum(rows.jacobian**2))
-    stacked = jnp.concatenate([rows.jacobian, jnp.sqrt(ridge) * jnp.eye(theta.size, dtype=theta.dtype)])
+    stacked = jnp.concatenate([rows.jacobian, jnp.sqrt(ridge) * jnp.eye(size, dtype=dtype)])
     orthogonal, triangular = jnp.linalg.qr(stacked)
     of_data = jnp.where(measured[:, None], orthogonal[: rows.residuals.size], 0.0)
-    units = jnp.eye(theta.size, dtype=theta.dtype)[:, positions]
+    units = jnp.eye(size, dtype=rows.jacobian.dtype)[:, positions]
     solved = jax.scipy.linalg.solve_triangular(triangular, units, trans=1)
     response = rows.scale[:, None] * (of_data @ solved)
     values = jnp.where(measured, rows.residuals / rows.scale, 0.0)
-    left = jnp.sum(measured, dtype=theta.dtype) - jnp.sum(of_data**2)
+    left = jnp.sum(measured, dtype=rows.jacobian.dtype) - jnp.sum(of_data**2)
     return response.T @ response, ridge * jnp.sum(solved**2, axis=0), jnp.sum(values**2), left

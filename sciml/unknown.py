@@ -1,10 +1,13 @@
-"""Unknown coefficients: numbers that a run finds, with bounds."""
+"""Unknown coefficients: numbers that a run finds, with bounds; and what has coefficients."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import Any, NoReturn, Self, dataclass_transform
 
 import jax.numpy as jnp
 from jax import Array
@@ -57,3 +60,34 @@ class Unknown:
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _leak
     __pow__ = __rpow__ = __neg__ = __abs__ = __float__ = __array__ = _leak
     __lt__ = __le__ = __gt__ = __ge__ = _leak
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Coefficients:
+    """Base of what a user writes down as a class: its annotated attributes are coefficients, keyword arguments of its constructor."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @cached_property
+    def unknowns(self) -> dict[str, Unknown]:
+        """Coefficients that are to be found."""
+        return {name: value for name, value in self._values.items() if isinstance(value, Unknown)}
+
+    @cached_property
+    def coefficients(self) -> dict[str, float]:
+        """Coefficients that are given."""
+        return {name: value for name, value in self._values.items() if not isinstance(value, Unknown)}
+
+    def bind(self, unknowns: Mapping[str, Array]) -> Self:
+        """The same with numbers in the place of its unknown coefficients."""
+        return dataclasses.replace(self, **unknowns) if unknowns else self  # type: ignore[type-var]
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]

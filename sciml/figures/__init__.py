@@ -10,15 +10,21 @@ from sciml.figures.history import history_figure, switch_text
 from sciml.figures.style import save
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
     from sciml.solution import Solution
 
 __all__ = ["history_figure", "save", "solution_figure", "switch_text", "write_all"]
 
 
-def write_all(solution: Solution, folder: Path) -> list[Path]:
-    """Writes `solution.png`, and `history.png` where there is a history, into `folder`; returns their paths."""
+def write_all(solution: Solution | Discovered, folder: Path) -> list[Path]:
+    """Writes `solution.png` (four figures for discovered dynamics), and `history.png` where there is a history; returns their paths."""
+    from sciml.figures import dynamics
+
     folder.mkdir(parents=True, exist_ok=True)
-    written = [save(solution_figure(solution), folder / "solution.png")]
+    if hasattr(solution, "equations"):
+        written = [save(draw(solution), folder / f"{name}.png") for name, draw in dynamics.FIGURES.items()]
+    else:
+        written = [save(solution_figure(solution), folder / "solution.png")]
     if solution.history:
         written.append(save(history_figure(solution.history, solution.result), folder / "history.png"))
     return written

@@ -46,9 +46,10 @@ def history_figure(history: Sequence[Row], result: Row) -> Figure:
 def _draw_progress(axis: Axes, history: Sequence[Row], result: Row) -> None:
     steps = _series(history, "step")
     _shade_phases(axis, history, result, named=True)
+    where = "" if "equations" in result else "fresh points"
     lines = (
-        ("worst", "largest validation residual", ORANGE, 1.3),
-        ("validation", "mean square\nvalidation residual", BLUE, 2.6),
+        ("worst", f"largest residual, {where}".rstrip(", "), ORANGE, 1.3),
+        ("validation", f"mean square residual,\n{where}".rstrip(",\n"), BLUE, 2.6),
         ("loss", "training loss", "black", 0.9),
         ("error", "relative $L_2$ error", VERMILION, 2.2),
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from sciml.objective import Evaluation, Objective
+from sciml.objective import Evaluation, Trainable
 from sciml.optim import noise, plateau
 from sciml.optim.noise import NoiseState, Windows
 from sciml.optim.plateau import PlateauState
@@ -50,7 +50,7 @@ class AdamState(NamedTuple):
 class FirstOrder:
     """One first-order phase: `begin` its state, `advance` it on the device."""
 
-    def __init__(self, objective: Objective, settings: Adam, counts: Mapping[str, int], next_counts: Mapping[str, int]) -> None:
+    def __init__(self, objective: Trainable, settings: Adam, counts: Mapping[str, int], next_counts: Mapping[str, int]) -> None:
         self.objective, self.settings, self.counts = objective, settings, counts
         shares = [counts[term.count] / next_counts[term.count] if term.count in counts else 1.0 for term in objective.terms]
         self.shares = jnp.asarray(shares)

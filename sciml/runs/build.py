@@ -12,14 +12,19 @@ import numpy as np
 from sciml.errors import ConfigError, ProblemError, RunError, ScimlError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
-from sciml.runs.config import Config, load_config
+from sciml.runs.config import Config, DiscoveryConfig, ProblemConfig, load_config
 from sciml.runs.environment import NAME as ENVIRONMENT
 from sciml.runs.store import Store
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovery import Discovery
+    from sciml.dynamics.problem import Dynamics
+    from sciml.dynamics.series import TimeSeries
     from sciml.problem import Problem
     from sciml.solve import Experiment
 
+SERIES = "series.csv"
+"""A run's own copy of the table that it learns from."""
 THETA = "theta"
 """Path of the trainable numbers, one flat vector, in a `best` checkpoint."""
 
@@ -34,7 +39,30 @@ def read_config(directory: Path, overrides: Sequence[str] = (), problems: Path |
     except ConfigError as error:
         missing = "" if problems else " (a problem of your own is found with `--problems DIR`)"
         raise RunError(f"{directory} cannot be used: {error}; mend {path}{missing}, or begin another run with `sciml run`") from error
-    return load_config(path, overrides, problems)
+    config = load_config(path, overrides, problems)
+    if isinstance(config, DiscoveryConfig) and config.series is not None and (directory / SERIES).is_file():
+        return config.model_copy(update={"series": config.series.model_copy(update={"file": str(directory / SERIES)})})
+    return config
+
+
+def keep_series(directory: Path, config: Config) -> None:
+    """Copy the table that a run learns from into its directory, where there is one and it is not there yet."""
+    if isinstance(config, DiscoveryConfig) and config.series is not None and not (directory / SERIES).exists():
+        files.write_bytes(directory / SERIES, Path(config.series.file).read_bytes())
+
+
+def load_subject(config: Config, problems: Path | None) -> Problem | Dynamics | TimeSeries:
+    """What a run is about: the problem that its config names, or the table that it reads."""
+    if isinstance(config, DiscoveryConfig) and config.series is not None:
+        from sciml.dynamics.series import TimeSeries
+
+        return TimeSeries.from_csv(config.series.file, controls=config.series.controls)
+    return catalog.load_problem(config.problem, config.parameters, problems)
+
+
+def source_text(config: Config, problems: Path | None) -> str:
+    """The text of a run's problem; nothing for a run on a table."""
+    return "" if isinstance(config, DiscoveryConfig) and config.series is not None else catalog.problem_source(config.problem, problems)
 
 
 def configure(config: Config) -> None:
@@ -45,11 +73,18 @@ def configure(config: Config) -> None:
     device.configure(config.precision, execution.device, execution.threads, execution.devices)
 
 
-def build(config: Config, problem: Problem, *, begun: bool = False) -> Experiment:
+def build(config: Config, problem: Problem | Dynamics | TimeSeries, *, begun: bool = False) -> Experiment | Discovery:
     """The experiment that a config describes. Raises `ConfigError` for all that can be found before training.
 
     One that has `begun` goes on from its own parameters: the run that it was warm-started from may be gone.
     """
+    from sciml.problem import Problem
+
+    if isinstance(config, DiscoveryConfig):
+        return build_discovery(config, problem)
+    assert isinstance(config, ProblemConfig)
+    if not isinstance(problem, Problem):
+        raise ConfigError(f'kind = "pde": \'{config.problem}\' is a vector field and its data; write kind = "discovery"')
     from sciml.solve import has_reference, prepare
 
     if config.stop.target_error is not None and not has_reference(problem):
@@ -68,6 +103,31 @@ def build(config: Config, problem: Problem, *, begun: bool = False) -> Experimen
         block=config.execution.block,
         warm_start=None if begun or config.warm_start is None else best_parameters(Path(config.warm_start)),
         time_slabs=config.time_slabs,
+    )
+
+
+def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -> Discovery:
+    """The discovery that a config describes; with what a complete run has `stored`, nothing is searched for again."""
+    from sciml.dynamics.discovery import prepare, stored_field
+    from sciml.dynamics.noise import NOISES
+    from sciml.problem import Problem
+
+    if isinstance(problem, Problem):
+        raise ConfigError(f'kind = "discovery": \'{config.problem}\' is an equation on a domain; write kind = "pde"')
+    if config.stop.target_error is not None:
+        raise ConfigError("stop.target_error: the truth behind measured data is not known, so that there is no error; leave it out")
+    sparse = config.vector_field is None or config.vector_field.kind == "sparse"
+    return prepare(
+        problem,
+        vector_field=config.vector_field if stored is None or not sparse else stored_field(stored, None) or config.vector_field,
+        noise=None if config.noise is None else NOISES[config.noise],
+        hold_out=config.hold_out,
+        shooting=config.shooting,
+        integrator=config.integrator,
+        phases=config.phases,
+        seed=config.seed,
+        precision=config.precision,
+        name=config.problem,
     )
 
 
@@ -93,16 +153,28 @@ def problem_folder(directory: Path) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def has_changed(directory: Path, name: str, problems: Path | None) -> bool:
+def source_hash(config: Config, problems: Path | None) -> str:
+    """The SHA-256 of the problem's text."""
+    return hashlib.sha256(source_text(config, problems).encode()).hexdigest()
+
+
+def has_changed(directory: Path, config: Config, problems: Path | None) -> bool:
     """Whether the problem's text differs from the one that the run in `directory` began with."""
     path = directory / ENVIRONMENT
-    return path.exists() and files.read_json(path).get("problem_source") != catalog.source_hash(name, problems)
+    return path.exists() and files.read_json(path).get("problem_source") != source_hash(config, problems)
 
 
-def data_hashes(problem: Problem, config: Config) -> dict[str, str]:
+def data_hashes(problem: Problem | Dynamics | TimeSeries, config: Config) -> dict[str, str]:
     """A hash of each set of numbers from outside that a run depends on: measured data, and the parameters it starts from."""
     from sciml.conditions import Data
+    from sciml.problem import Problem
 
+    if not isinstance(problem, Problem):
+        from sciml.dynamics.problem import Dynamics
+
+        series = problem.measured if isinstance(problem, Dynamics) else problem
+        rows = zip(series.times, series.values, series.controls, strict=True)
+        return {"series": _hash({str(number): np.column_stack(parts) for number, parts in enumerate(rows)})}
     try:
         conditions = problem.conditions()
     except ScimlError:
@@ -111,7 +183,7 @@ def data_hashes(problem: Problem, config: Config) -> dict[str, str]:
         raise ProblemError(f"conditions of {problem.name} fail: {type(error).__name__}: {error}") from error
     data = [condition for condition in conditions if isinstance(condition, Data)]
     hashes = {f"data_{number}": _hash(each.coordinates | each.values) for number, each in enumerate(data, 1)}
-    if config.warm_start is not None:
+    if isinstance(config, ProblemConfig) and config.warm_start is not None:
         hashes["warm_start"] = _hash({THETA: best_parameters(Path(config.warm_start))})
     return hashes
 

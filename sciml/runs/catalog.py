@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from sciml.errors import ConfigError, ProblemError, ScimlError, suggest
 
 if TYPE_CHECKING:
+    from sciml.dynamics.problem import Dynamics
     from sciml.problem import Problem
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
+BASES = ("sciml.Problem", "Problem", "sciml.Dynamics", "Dynamics")
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -106,6 +108,12 @@ def find_config(name: str, problems: Path | None = None) -> Path | None:
     return path
 
 
+def name_of(text: str) -> str:
+    """`text` made into a name that a run can have: "Hare-lynx 2" becomes "hare_lynx_2"."""
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:64]
+    return name if re.fullmatch(NAME, name) else f"series_{name}".rstrip("_")[:64]
+
+
 def problem_source(name: str, problems: Path | None = None) -> str:
     """The text of the problem's file, with line ends as newlines."""
     return _read(find_problem(name, problems))
@@ -151,7 +159,19 @@ def outline_problem(path: Path) -> Outline:
     return Outline(summary, tuple(coefficients), required, complete)
 
 
-def load_problem(name: str, parameters: Mapping[str, float] | None = None, problems: Path | None = None) -> Problem:
+def is_dynamics(name: object, problems: Path | None = None) -> bool:
+    """Whether the problem `name` is a `sciml.Dynamics`, as far as its text tells; runs nothing."""
+    path = _find(name, [root.problems for root in roots(problems)], ".py") if isinstance(name, str) else None
+    if path is None:
+        return False
+    try:
+        classes = [node for node in _parse(path).body if isinstance(node, ast.ClassDef)]
+    except ProblemError:
+        return False  # `outline_problem` says what is wrong
+    return any(ast.unparse(base).rpartition(".")[2] == "Dynamics" for node in classes for base in node.bases)
+
+
+def load_problem(name: str, parameters: Mapping[str, float] | None = None, problems: Path | None = None) -> Problem | Dynamics:
     """An instance of the problem `name`. Runs its file; imports JAX.
 
     Raises `ConfigError` for unknown parameters and `ProblemError` for a file that fails or has not exactly one public problem.
@@ -172,13 +192,14 @@ def load_problem(name: str, parameters: Mapping[str, float] | None = None, probl
         raise ProblemError(f"{path}: {cls.__name__} cannot be built: {type(error).__name__}: {error}") from error
 
 
-def _problem_class(module: ModuleType, path: Path) -> type[Problem]:
+def _problem_class(module: ModuleType, path: Path) -> type[Problem | Dynamics]:
+    from sciml.dynamics.problem import Dynamics
     from sciml.problem import Problem
 
     found = [
         value
         for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Problem) and value.__module__ == module.__name__ and name[0] != "_"
+        if isinstance(value, type) and issubclass(value, Problem | Dynamics) and value.__module__ == module.__name__ and name[0] != "_"
     ]
     if not found:
         raise ProblemError(f"{path}: there is no problem in it; write `class {_class_name(path.stem)}(sciml.Problem): ...`")
@@ -249,7 +270,7 @@ def _find(name: str, places: list[Path], suffix: str) -> Path | None:
 
 
 def _ancestry(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> tuple[list[ast.ClassDef], bool]:
-    """The class and its bases within the file, and whether all of them end in `Problem`."""
+    """The class and its bases within the file, and whether all of them end in `Problem` or `Dynamics`."""
     chain, complete = [node], True
     for base in node.bases:
         name = ast.unparse(base)
@@ -257,7 +278,7 @@ def _ancestry(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> tuple[
             inherited, inherited_complete = _ancestry(classes[name], {k: v for k, v in classes.items() if v is not node})
             chain += inherited
             complete = complete and inherited_complete
-        elif name not in ("sciml.Problem", "Problem"):
+        elif name not in BASES:
             complete = False
     return chain, complete
 

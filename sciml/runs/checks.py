@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,15 @@ import numpy as np
 from sciml.checks import memory_bytes
 from sciml.derivatives import nested
 from sciml.errors import ConfigError, ProblemError
+from sciml.objective import Trainable
 from sciml.problem import Problem, call_by_name
 from sciml.runs.build import build
-from sciml.runs.config import Config
+from sciml.runs.config import Config, ProblemConfig
 from sciml.settings import Broyden
 from sciml.solve import Experiment
+
+if TYPE_CHECKING:
+    from sciml.dynamics.discovery import Discovery
 
 _DIRECTIONS = 5
 _STEP = 1e-5
@@ -31,12 +35,15 @@ class Finding(NamedTuple):
     text: str
 
 
-def check(problem: Problem, config: Config) -> list[Finding]:
+def check(problem: Any, config: Config) -> list[Finding]:
     """Everything that can be found without training, in order; stops at the first thing that nothing else can be checked without."""
+    free = {"warm_start": None} if isinstance(config, ProblemConfig) else {}
     try:
-        experiment = build(config.model_copy(update={"warm_start": None}), problem)
+        experiment = build(config.model_copy(update=free), problem)
     except (ProblemError, ConfigError) as error:
         return [Finding("problem", False, mistake) for mistake in error.mistakes]
+    if not isinstance(experiment, Experiment):
+        return _discovery(experiment)
     terms = ", ".join(experiment.objective.components)
     found = [
         Finding(
@@ -46,16 +53,27 @@ def check(problem: Problem, config: Config) -> list[Finding]:
         ),
         Finding("conditions", True, "hard conditions agree with each other, corners included"),
         Finding("start", True, "all residuals are finite at the initial parameters"),
-        _gradient(experiment),
+        _gradient(experiment.objective, experiment.start),
     ]
     if hasattr(problem, "exact") and not problem.unknowns:
         found.append(_exact(problem))
     return [*found, _memory(experiment)]
 
 
-def _gradient(experiment: Experiment) -> Finding:
+def _discovery(experiment: Discovery) -> list[Finding]:
+    series, stage = experiment.series, experiment.stages[0]
+    windows = ", then ".join(str(each.count) for each in experiment.stages)
+    text = f"{series.points} times of {', '.join(series.names)}; states {', '.join(experiment.field.states)}; {windows} windows"
+    solver = stage.integrator.solver
+    return [
+        Finding("problem", True, f"{text}; {stage.parameters:,} parameters; solver {solver}"),
+        Finding("start", True, "the vector field is finite at the start of every window"),
+        _gradient(stage, stage.start, step=1e-3, tolerance=1e-2),  # an adaptive solver is smooth only up to its tolerance
+    ]
+
+
+def _gradient(objective: Trainable, theta: jax.Array, step: float = _STEP, tolerance: float = _GRADIENT_TOLERANCE) -> Finding:
     """The gradient against central differences along random directions, relative to its own size."""
-    objective, theta = experiment.objective, experiment.start
     batch = jax.jit(lambda key: objective.prepare(objective.draw(key)))(objective.key)
     evaluate = jax.jit(lambda theta, batch: objective.value_and_gradient(theta, batch))
     gradient = evaluate(theta, batch)[1]
@@ -64,9 +82,9 @@ def _gradient(experiment: Experiment) -> Finding:
     for _ in range(_DIRECTIONS):
         direction = jnp.asarray(random.standard_normal(theta.size), theta.dtype)
         direction /= jnp.linalg.norm(direction)
-        difference = (evaluate(theta + _STEP * direction, batch)[0] - evaluate(theta - _STEP * direction, batch)[0]) / (2 * _STEP)
+        difference = (evaluate(theta + step * direction, batch)[0] - evaluate(theta - step * direction, batch)[0]) / (2 * step)
         worst = max(worst, abs(float(difference - jnp.vdot(gradient, direction))) / float(jnp.linalg.norm(gradient)))
-    tolerance = _GRADIENT_TOLERANCE if theta.dtype == jnp.float64 else 1e-1
+    tolerance = tolerance if theta.dtype == jnp.float64 else 1e-1
     return Finding(
         "gradient", worst < tolerance, f"differs from central differences by {worst:.1e} of its size (tolerance {tolerance:.0e})"
     )

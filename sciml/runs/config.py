@@ -11,13 +11,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Discriminator, Field, Tag, ValidationError
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
-from sciml.errors import ConfigError
+from sciml.errors import ConfigError, suggest
 from sciml.runs import catalog
-from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, printable
+from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, printable, toml
 from sciml.runs.overrides import apply_overrides
-from sciml.settings import LBFGS, Adam, Broyden, LineSearch, Network, Noise, Phase, Plateau, Points, Settings
+from sciml.settings import (
+    LBFGS,
+    Adam,
+    Broyden,
+    GivenField,
+    Integrator,
+    LineSearch,
+    Network,
+    NeuralField,
+    Noise,
+    Phase,
+    Plateau,
+    Points,
+    Settings,
+    Shooting,
+    SparseField,
+    UniversalField,
+    VectorField,
+)
 
 NAME = "config.toml"
 SCHEMA_VERSION = 1
@@ -55,46 +73,88 @@ class Execution(Settings):
 
 
 class Config(Settings):
-    """Everything that a run is made of. What is left out takes its default."""
+    """What every run is made of, whatever its kind. What is left out takes its default."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    kind: Literal["pde"] = "pde"
     problem: str = Field(pattern=catalog.NAME, examples=["fisher_kpp"])
-    """Name of a file in `problems/`."""
+    """Name of a file in `problems/`; of a run on a table, what it is called."""
     parameters: dict[str, float] = Field(default={}, examples=[{"D": 0.01}])
     """Coefficients of the problem that differ from its defaults."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     precision: Literal["float64", "float32"] = "float64"
-    network: Network = Field(default=Network(), examples=[{"width": 20}])
-    points: Points = Field(default=Points(), examples=[{"interior": 2048}])
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={}, examples=[{"initial": 100.0}])
-    """Weights of the loss terms, by term name; 1 where nothing is said."""
     phases: Phases = Field(default="auto", examples=[[{"kind": "adam"}, {"kind": "broyden"}]])
     time_slabs: int = Field(default=1, ge=1, examples=[10])
     """Windows of time that are trained one after the other, each from where the one before has ended."""
     stop: Stop = Field(default=Stop(), examples=[{"target_error": 1e-6}])
-    warm_start: str | None = Field(default=None, min_length=1, examples=["runs/fisher_kpp-3f9a1c2e"])
-    """Run directory whose best parameters are the starting point."""
     log_every: int = Field(default=100, ge=1)
     """Steps between two rows of metrics."""
     execution: Execution = Field(default=Execution(), examples=[{"threads": 2}])
 
 
-SECTIONS = Sections(
-    Config,
-    {
-        "network": Network,
-        "points": Points,
-        "stop": Stop,
-        "execution": Execution,
-        "line_search": LineSearch,
-        "adam": Adam,
-        "lbfgs": LBFGS,
-        "broyden": Broyden,
-        "noise": Noise,
-        "plateau": Plateau,
-    },
-)
+class ProblemConfig(Config):
+    """A run that solves partial differential equations."""
+
+    kind: Literal["pde"] = "pde"
+    network: Network = Field(default=Network(), examples=[{"width": 20}])
+    points: Points = Field(default=Points(), examples=[{"interior": 2048}])
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={}, examples=[{"initial": 100.0}])
+    """Weights of the loss terms, by term name; 1 where nothing is said."""
+    warm_start: str | None = Field(default=None, min_length=1, examples=["runs/fisher_kpp-3f9a1c2e"])
+    """Run directory whose best parameters are the starting point."""
+
+
+class Series(Settings):
+    """A table of measurements: a header, then one row per time; the first column is time."""
+
+    file: str = Field(min_length=1, examples=["hare_lynx.csv"])
+    controls: tuple[str, ...] = ()
+    """Columns that are inputs, not states."""
+
+
+class DiscoveryConfig(Config):
+    """A run that finds the dynamics behind a time series: of a problem with a vector field, or of a table."""
+
+    kind: Literal["discovery"] = "discovery"
+    series: Series | None = Field(default=None, examples=[{"file": "hare_lynx.csv"}])
+    """The measurements, where they are not the problem's own."""
+    hold_out: int | None = Field(default=None, ge=0, examples=[5])
+    """Last points of each trajectory that are kept from the fit and forecast instead."""
+    noise: Literal["gaussian", "lognormal", "counts"] | None = Field(default=None, examples=["lognormal"])
+    """How measurements scatter: additively, by a factor, or as counts do; without it as the problem says, or as the data do."""
+    vector_field: VectorField | None = Field(default=None, examples=[{"kind": "sparse"}])
+    shooting: Shooting = Field(default=Shooting(), examples=[{"intervals": 5}])
+    integrator: Integrator = Field(default=Integrator(), examples=[{"solver": "kvaerno5"}])
+
+
+KINDS: dict[str, type[Config]] = {"pde": ProblemConfig, "discovery": DiscoveryConfig}
+
+_PHASES = {
+    "execution": Execution,
+    "stop": Stop,
+    "line_search": LineSearch,
+    "adam": Adam,
+    "lbfgs": LBFGS,
+    "broyden": Broyden,
+    "noise": Noise,
+    "plateau": Plateau,
+}
+SECTIONS = {
+    ProblemConfig: Sections(ProblemConfig, {"network": Network, "points": Points, **_PHASES}),
+    DiscoveryConfig: Sections(
+        DiscoveryConfig,
+        {
+            "series": Series,
+            "shooting": Shooting,
+            "integrator": Integrator,
+            "given": GivenField,
+            "sparse": SparseField,
+            "neural": NeuralField,
+            "universal": UniversalField,
+            **_PHASES,
+        },
+    ),
+}
+"""Where each kind of config has its settings."""
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = (), problems: Path | None = None) -> Config:
@@ -123,12 +183,13 @@ def parse_config(data: Mapping[str, Any], source: str = "", overrides: Sequence[
     _refuse_later_version(document, source)
     places: dict[tuple[str | int, ...], str] = {}
     config = None
+    kind = _kind(document, source, problems)
     try:
-        config = Config.model_validate(_tuples(document), strict=True)
+        config = kind.model_validate(_tuples(document), strict=True)
     except ValidationError as error:
-        places = describe_mistakes(error, document, SECTIONS)
+        places = describe_mistakes(error, document, SECTIONS[kind])
     places = dict(not_finite(document)) | places
-    if ("problem",) not in places and "problem" in document:
+    if ("problem",) not in places and "problem" in document and "series" not in document:
         mistakes += catalog.parameter_mistakes(document["problem"], document.get("parameters", {}), problems)
     mistakes += places.values()
     if mistakes or config is None:
@@ -164,15 +225,27 @@ def run_name(config: Config, problem_source: str, data_hashes: Mapping[str, str]
     `problem_source` is the text of the problem's file, `data_hashes` the content hash of each file that it reads.
     `[execution]` and `[stop]` are outside the hash.
     """
-    settings = config.model_dump(mode="json", exclude={"schema_version", "execution", "stop"})
+    left_out = {"schema_version": True, "execution": True, "stop": True, "series": {"file"}}
+    settings = config.model_dump(mode="json", exclude=left_out)
     identity = {"config": settings, "source": problem_source, "data": dict(data_hashes)}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
     return f"{config.problem}-{digest[:8]}"
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a config, for editors that complete TOML."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    """JSON Schema of a config of any kind, for editors that complete TOML."""
+    schema = TypeAdapter(ProblemConfig | DiscoveryConfig).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _kind(document: Mapping[str, Any], source: str, problems: Path | None) -> type[Config]:
+    """The class of configs that a document belongs to; where it does not say, what its problem is."""
+    named = document.get("kind")
+    if named is None:
+        named = "discovery" if "series" in document or catalog.is_dynamics(document.get("problem"), problems) else "pde"
+    if isinstance(named, str) and named in KINDS:
+        return KINDS[named]
+    raise ConfigError(printable(f"kind = {toml(named)} does not exist; {suggest(str(named), list(KINDS))}"), source)
 
 
 def _refuse_later_version(document: Mapping[str, Any], source: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sciml.errors import ConfigError, RunError
-from sciml.runs import build, catalog, files
+from sciml.runs import build, files
 from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import Config, dump_config, run_name
 from sciml.runs.interrupt import watched
@@ -20,9 +20,6 @@ from sciml.runs.session import Session
 from sciml.runs.stopwatch import CompileTime, Stopwatch
 from sciml.runs.store import Store
 
-if TYPE_CHECKING:
-    from sciml.problem import Problem
-
 
 def run(config: Config, out: str | Path, *, listener: Listener | None = None, problems: Path | None = None) -> Result:
     """Train what `config` says in a directory below `out`, named by what defines the result.
@@ -33,8 +30,8 @@ def run(config: Config, out: str | Path, *, listener: Listener | None = None, pr
     """
     started, listener = time.perf_counter(), listener or Listener()
     _prepare_machine(config, listener)
-    problem = catalog.load_problem(config.problem, config.parameters, problems)
-    source = catalog.problem_source(config.problem, problems)
+    problem = build.load_subject(config, problems)
+    source = build.source_text(config, problems)
     directory = Path(out) / run_name(config, source, build.data_hashes(problem, config))
     with files.disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -65,16 +62,16 @@ def resume(directory: str | Path, *, listener: Listener | None = None, more: Seq
         result = _readable_result(directory)
         if is_complete(result) and config == before:
             return _reused(directory, result, listener)
-        if build.has_changed(directory, config.problem, problems):
+        if build.has_changed(directory, config, problems):
             raise RunError(
                 f"the problem '{config.problem}' has changed since {directory} began; undo that, "
                 f"or `sciml run {directory / build.CONFIG}` to begin anew"
             )
-        problem = catalog.load_problem(config.problem, config.parameters, problems)
+        problem = build.load_subject(config, problems)
         return _train(directory, config, problem, problems, started, listener)
 
 
-def _train(directory: Path, config: Config, problem: Problem, problems: Path | None, started: float, listener: Listener) -> Result:
+def _train(directory: Path, config: Config, problem: Any, problems: Path | None, started: float, listener: Listener) -> Result:
     compile_time = CompileTime()
     with compile_time.measured(), watched() as interrupt:
         experiment = build.build(config, problem, begun=Store(directory).has_begun())
@@ -82,8 +79,9 @@ def _train(directory: Path, config: Config, problem: Problem, problems: Path | N
         (directory / RESULT).unlink(missing_ok=True)  # before the config says more than the result holds
         files.sync_folder(directory)
         files.write_text(directory / build.CONFIG, dump_config(config))
+        build.keep_series(directory, config)
         with Session(directory, config, experiment, Stopwatch(compile_time, started), interrupt, listener) as session:
-            session.note_environment(catalog.source_hash(config.problem, problems), problems)
+            session.note_environment(build.source_hash(config, problems), problems)
             session.restore()
             session.train()
             return session.finish()
@@ -120,7 +118,7 @@ def _reused(directory: Path, result: dict | None, listener: Listener) -> Result:
 def _refuse_another_run(before: Config, after: Config, directory: Path) -> None:
     """More of the same run may be asked for, but not another one: that belongs in another directory."""
     free = {"execution": after.execution, "stop": after.stop, "phases": after.phases}
-    changed = [name for name in Config.model_fields if getattr(before.model_copy(update=free), name) != getattr(after, name)]
+    changed = [name for name in type(after).model_fields if getattr(before.model_copy(update=free), name) != getattr(after, name)]
     old, new = before.phases, after.phases
     if old != "auto" and (new == "auto" or not _extends(old, new)):
         changed.append("phases (the last one may become longer, and more may follow)")

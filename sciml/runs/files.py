@@ -86,6 +86,16 @@ def write_json(path: Path, content: Mapping[str, Any], crash_point: str = "") ->
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n", crash_point)
 
 
+def read_dataset(path: Path) -> Any:
+    """A netCDF file as an xarray Dataset in memory. Raises `RunError` where it cannot be read."""
+    import xarray
+
+    try:
+        return xarray.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds. Raises `RunError` for a file that cannot be read, naming it."""
     try:

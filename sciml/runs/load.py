@@ -6,16 +6,20 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sciml.runs import build, catalog
+from sciml.runs import build, files
+from sciml.runs.config import DiscoveryConfig
 from sciml.runs.metrics import NAME as METRICS
 from sciml.runs.metrics import read_rows
 from sciml.runs.result import read_result
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
     from sciml.solution import Solution
 
+SOLUTION = "solution.nc"
 
-def load(directory: str | Path, problems: str | Path | None = None) -> Solution:
+
+def load(directory: str | Path, problems: str | Path | None = None) -> Solution | Discovered:
     """The best state of a run, complete or not, as a Solution with its history and result.
 
     `problems` is a folder to look in first for the problem's file. Sets the precision of the run's config, and so must come
@@ -28,11 +32,17 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution:
 
     device.configure(config.precision)
     theta = build.best_parameters(directory)
-    if build.has_changed(directory, config.problem, place):
+    if build.has_changed(directory, config, place):
         warnings.warn(f"the problem '{config.problem}' has changed since {directory} was trained", stacklevel=2)
-    problem = catalog.load_problem(config.problem, config.parameters, place)
-    experiment = build.build(config, problem, begun=True)
+    subject, result = build.load_subject(config, place), read_result(directory) or {}
 
     import jax.numpy as jnp
 
-    return experiment.solution(jnp.asarray(theta), read_rows(directory / METRICS), read_result(directory) or {})
+    if isinstance(config, DiscoveryConfig):
+        stored = files.read_dataset(directory / SOLUTION) if (directory / SOLUTION).exists() else None
+        experiment = build.build_discovery(config, subject, stored)
+        if stored is not None:
+            experiment.restore(jnp.asarray(theta), stored, result)
+    else:
+        experiment = build.build(config, subject, begun=True)
+    return experiment.solution(jnp.asarray(theta), read_rows(directory / METRICS), result)

@@ -14,6 +14,7 @@ from sciml.runs import files
 from sciml.runs.html import Html, card, duration, join, listing, number, page, picture, prose, section, symbol, table, tag
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
     from sciml.problem import Problem
     from sciml.solution import Solution
 
@@ -30,13 +31,17 @@ CAPTIONS = {
 }
 
 
-def write(directory: Path, solution: Solution, result: Result) -> Path:
-    """Writes `report.html` into a run directory and returns its path.
+def write(directory: Path, solution: Solution | Discovered, result: Result) -> Path:
+    """Writes `report.html` of a solution or of discovered dynamics into a run directory and returns its path.
 
     Takes the figures, `config.toml` and `environment.json` that stand there; what is missing is left out.
     """
+    from sciml.dynamics.discovered import Discovered
+    from sciml.runs import discovery_report
+
     path = directory / NAME
-    files.write_text(path, render(directory, solution, result))
+    draw = discovery_report.render if isinstance(solution, Discovered) else render
+    files.write_text(path, draw(directory, solution, result))  # type: ignore[arg-type]
     return path
 
 
@@ -47,10 +52,10 @@ def render(directory: Path, solution: Solution, result: Result) -> Html:
         section("What was solved", _what_was_solved(solution)),
         section("How well", _how_well(result, directory / "figures" / "solution.png")),
         section("Unknown coefficients", _unknowns(result)),
-        section("Training", _training(solution, result, directory / "figures" / "history.png")),
+        section("Training", training(solution.history, result, directory / "figures" / "history.png")),
         section("Further figures", _further_figures(directory / "figures")),
         section("Config", listing(directory / "config.toml", "sufficient to repeat the run")),
-        section("Environment", _environment(directory / "environment.json")),
+        section("Environment", environment(directory / "environment.json")),
         tag("footer", f"Written by sciml into {directory.name}. Everything in this page stands in the file itself."),
     )
     return page(f"{solution.problem.name}: report", *sections)
@@ -117,11 +122,11 @@ def _what_was_solved(solution: Solution) -> Html:
     )
 
 
-def _how_well(result: Result, figure: Path) -> Html:
+def _how_well(result: Result, picture: Path) -> Html:
     error = result.get("error")
     if not error:
         text = "This problem has no reference: nothing but the residual on fresh points says how well it is solved."
-        return join([tag("p", text), _figure(figure)])
+        return join([tag("p", text), figure(picture)])
     reference = error["reference"]
     place = join(part for name, value in error["where"].items() for part in (", ", symbol(name), " = ", number(value, 4)))
     rows: list[tuple[Any, Html]] = [("Relative L² error", _amount(error))]
@@ -131,7 +136,7 @@ def _how_well(result: Result, figure: Path) -> Html:
         (join(["Largest error, at ", Html(place.removeprefix(", "))]), number(error["max_abs"])),
         (f"Error of the reference itself ({_kind(error)}), estimated", number(reference["estimated_error"])),
     ]
-    return join([table(("Measured on the reference's grid", ""), rows, numbers=(1,)), _floor_note(error), _rivals(result), _figure(figure)])
+    return join([table(("Measured on the reference's grid", ""), rows, numbers=(1,)), _floor_note(error), _rivals(result), figure(picture)])
 
 
 def _floor_note(error: Result) -> Html:
@@ -178,17 +183,19 @@ def _estimate(found: Result) -> tuple[Html, Html | str]:
 
 
 def _further_figures(folder: Path) -> Html:
-    return join(_figure(path) for path in sorted(folder.glob("*.png")) if path.stem not in CAPTIONS)
+    return join(figure(path) for path in sorted(folder.glob("*.png")) if path.stem not in CAPTIONS)
 
 
-def _figure(path: Path) -> Html:
-    return picture(path, CAPTIONS.get(path.stem, path.stem.replace("_", " ")))
+def figure(path: Path, caption: str = "") -> Html:
+    """A picture inside the page, or nothing where the file is missing."""
+    return picture(path, caption or CAPTIONS.get(path.stem, path.stem.replace("_", " ")))
 
 
-def _training(solution: Solution, result: Result, figure: Path) -> Html:
+def training(history: Sequence[Result], result: Result, picture: Path) -> Html:
+    """Phases, the switch between them, the picture of the history, and events."""
     phases: Sequence[Result] = result.get("phases") or ()
     if not phases:
-        return _figure(figure)
+        return figure(picture)
     rows = [
         (
             f"{position}. {phase['kind']}",
@@ -201,7 +208,7 @@ def _training(solution: Solution, result: Result, figure: Path) -> Html:
         for position, phase in enumerate(phases, 1)
     ]
     header = ("Phase", "Steps", "Evaluations", "Time", "Loss", "Ended by")
-    return join([_switch(result), table(header, rows, numbers=(1, 2, 3, 4)), _figure(figure), _events(solution)])
+    return join([_switch(result), table(header, rows, numbers=(1, 2, 3, 4)), figure(picture), _events(history)])
 
 
 def _switch(result: Result) -> Html:
@@ -214,8 +221,8 @@ def _switch(result: Result) -> Html:
     return tag("p", f"{text[0].upper()}{text[1:]}.")
 
 
-def _events(solution: Solution) -> Html:
-    events = [event for row in solution.history for event in row.get("events") or ()]
+def _events(history: Sequence[Result]) -> Html:
+    events = [event for row in history for event in row.get("events") or ()]
     if not events:
         return Html()
     listed = [tag("li", event) for event in events[:LARGEST_LISTING]]
@@ -224,7 +231,8 @@ def _events(solution: Solution) -> Html:
     return join([tag("h3", "Events"), tag("ul", *listed)])
 
 
-def _environment(path: Path) -> Html:
+def environment(path: Path) -> Html:
+    """Versions and hardware, folded."""
     if not path.exists():
         return Html()
     rows = list(_flat(files.read_json(path)))

@@ -24,6 +24,8 @@ from sciml.runs.stopwatch import Stopwatch
 from sciml.runs.store import Checkpoint, Store
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
+    from sciml.dynamics.discovery import Discovery
     from sciml.solution import Solution
     from sciml.solve import Experiment
     from sciml.train import Snapshot
@@ -39,7 +41,13 @@ class Session:
     """
 
     def __init__(
-        self, directory: Path, config: Config, experiment: Experiment, watch: Stopwatch, interrupt: Interrupt, listener: Listener
+        self,
+        directory: Path,
+        config: Config,
+        experiment: Experiment | Discovery,
+        watch: Stopwatch,
+        interrupt: Interrupt,
+        listener: Listener,
     ) -> None:
         self.directory, self.config, self.experiment = directory, config, experiment
         self.watch, self.interrupt, self.listener = watch, interrupt, listener
@@ -50,6 +58,8 @@ class Session:
         self.best = np.zeros(0)
         self.baselines: dict[str, dict[str, Any]] = {}
         self.unknowns: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, Any] = {}
+        """What this kind of run finds beside what all do."""
         self._ended_phases = 0
         self._saved_at = time.monotonic()
         self._saved_best: bytes | None = None
@@ -185,14 +195,15 @@ class Session:
 
     # -- results ------------------------------------------------------------------------------------------------------
 
-    def _write_results(self) -> Solution:
+    def _write_results(self) -> Solution | Discovered:
         """All but result.json. HDF5 writes to memory only: on a full disk it would end the process."""
         import jax.numpy as jnp
 
         wanted = self.config.execution.report
-        self.listener.message(f"writing the results{', with a classical method for comparison' if wanted else ''}")
+        self.listener.message(self.experiment.closing if wanted else "writing the results")
         self.baselines = self.experiment.baselines() if wanted else {}
         self.unknowns = self.experiment.unknowns(jnp.asarray(self.best))
+        self.results = metrics.finite(self.experiment.results(jnp.asarray(self.best)))
         solution = self._solution(self._result())
         files.write_bytes(self.directory / "solution.nc", solution.to_xarray().to_netcdf(engine="h5netcdf"))
         if wanted:
@@ -208,7 +219,7 @@ class Session:
         solution = self._solution(self._result())
         report.write(self.directory, solution, solution.result)
 
-    def _solution(self, result: Mapping[str, Any]) -> Solution:
+    def _solution(self, result: Mapping[str, Any]) -> Solution | Discovered:
         import jax.numpy as jnp
 
         return self.experiment.solution(jnp.asarray(self.best), metrics.read_rows(self.metrics.path), result)
@@ -225,4 +236,4 @@ class Session:
         return compose(
             self.config, self.training, self.watch.seconds, self.experiment.error(best),
             unknowns, self.experiment.parameters, jax.devices()[0].device_kind, self.baselines,
-        )  # fmt: skip
+        ) | self.results  # fmt: skip

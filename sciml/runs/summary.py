@@ -18,12 +18,18 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
     if "total" in seconds:
         head += f" in {duration(seconds['total'])}"
     rows = {
-        "error": _error(result.get("error")),
+        "error": "" if "equations" in result else _error(result.get("error")),
+        "equations": result.get("equations", "").replace("\n", "\n" + " " * 12),
+        "fit": _fit(result),
+        "forecast": _forecast(result),
         "classical": _baselines(result.get("baselines") or {}),
-        "residual": _validation(result.get("validation")),
+        "residual": "" if "equations" in result else _validation(result.get("validation")),
         "phases": ", ".join(_phase(phase) for phase in result.get("phases") or ()),
         "switch": _switch(result.get("switch")),
-        "unknowns": ", ".join(_unknown(name, found) for name, found in (result.get("unknowns") or {}).items()),
+        "unknowns": ""
+        if "equations" in result
+        else ", ".join(_unknown(name, found) for name, found in (result.get("unknowns") or {}).items()),
+        "mind": ("\n" + " " * 12).join(result.get("warnings") or ()),
         "run": str(directory),
         "report": str(directory / "report.html") if (directory / "report.html").exists() else "",
         "next": _next(directory, result["outcome"]),
@@ -56,6 +62,26 @@ def _baseline(name: str, row: Mapping[str, Any]) -> str:
     found = ", ".join(_unknown(*item) for item in (row.get("unknowns") or {}).items())
     reached = "" if row["rel_l2"] is None else f"reaches {row['rel_l2']:.1e} "
     return " ".join([name, *([f"finds {found}" + (" and" if reached else "")] if found else []), f"{reached}in {duration(row['seconds'])}"])
+
+
+def _fit(result: Mapping[str, Any]) -> str:
+    score = ((result.get("scores") or {}).get("fit") or {}).get("model")
+    if not score or score["r2"] is None:
+        return ""
+    noise = ", ".join(f"{name} {value:.3g}" for name, value in result["noise"].items() if name != "kind")
+    return f"R2 {score['r2']:.4f} on what was learned from; {result['noise']['kind']} noise {noise}"
+
+
+def _forecast(result: Mapping[str, Any]) -> str:
+    """The forecast of what was held out, beside what needs no model."""
+    scores = (result.get("scores") or {}).get("held_out")
+    if not scores:
+        return ""
+    rivals = ", ".join(f"{name} {row['rmse']:.3g}" for name, row in scores.items() if name != "model")
+    forecast, model = result["forecast"], scores["model"]
+    r2 = "" if model["r2"] is None else f", R2 {model['r2']:.3f}"
+    inside = f"{100 * forecast['coverage']:.0f} % of the values inside the {100 * forecast['level']:.0f} % band"
+    return f"root mean square error {model['rmse']:.3g} on held-out data ({rivals}){r2}, sMAPE {model['smape']:.3g}; {inside}"
 
 
 def _where(where: Any) -> str:

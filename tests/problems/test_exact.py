@@ -11,10 +11,12 @@ import pytest
 from scipy.interpolate import RegularGridInterpolator
 
 from sciml.errors import ProblemError
+from sciml.problem import Problem
 from sciml.runs.catalog import list_problems, load_problem
 
 TEMPLATE = Path(__file__).parents[2] / "problems" / "_template.py"
-PROBLEMS = [*(load_problem(entry.name) for entry in list_problems()), runpy.run_path(str(TEMPLATE))["Template"]()]
+LOADED = [load_problem(entry.name) for entry in list_problems()]
+PROBLEMS = [*(problem for problem in LOADED if isinstance(problem, Problem)), runpy.run_path(str(TEMPLATE))["Template"]()]
 WITH_EXACT = [problem for problem in PROBLEMS if hasattr(problem, "exact") and not problem.unknowns]
 CASES = [(problem, name) for problem in WITH_EXACT for name in problem.coefficients]
 

@@ -25,11 +25,15 @@ class FakeExperiment:
     """Two phases; each step turns `theta` and a memory by a rule that shows every byte that is lost. Errors fall with the step."""
 
     parameters = 3
+    closing = "writing the results"
     objective = SimpleNamespace(unknowns=lambda theta: {"D": theta[0]})
 
     def __init__(self, phases: Sequence[Any] = PHASES, diverges: bool = False) -> None:
         self.phases = tuple(phases)
         self.diverges = diverges
+
+    def results(self, trainable: Any) -> dict[str, Any]:
+        return {}
 
     def train(self, resume: Any = None, every: int = 100) -> Iterator[Snapshot]:
         if resume is None:

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from sciml.errors import ConfigError
 from sciml.runs import catalog
-from sciml.runs.config import SCHEMA_VERSION, Config, Execution, Stop, dump_config, json_schema, load_config, parse_config, run_name
+from sciml.runs.config import (
+    SCHEMA_VERSION,
+    DiscoveryConfig,
+    Execution,
+    ProblemConfig,
+    Stop,
+    dump_config,
+    json_schema,
+    load_config,
+    parse_config,
+    run_name,
+)
 from sciml.settings import LBFGS, Adam, Broyden, LineSearch, Network, Noise, Plateau, Points
 
 CONFIGS = sorted((catalog.PACKAGE.parent / "configs").glob("*.toml"))
@@ -35,7 +46,7 @@ phases = (
     | st.builds(Broyden, steps=counts, redraw=st.integers(0, 10**6))
 )
 configs = st.builds(
-    Config,
+    ProblemConfig,
     problem=names,
     parameters=st.dictionaries(keys, finite, max_size=3),
     seed=st.integers(0, 2**32 - 1),
@@ -62,7 +73,7 @@ def mistakes(data, overrides=()):
 def test_toml_carries_a_config_without_loss(config):
     text = dump_config(config)
     document = tomllib.loads(text)
-    again = Config.model_validate(document)
+    again = ProblemConfig.model_validate(document)
     assert again == config
     assert dump_config(again) == text
     assert run_name(again, "source", {}) == run_name(config, "source", {})
@@ -100,7 +111,7 @@ def test_overrides_give_a_config_or_a_config_error(overrides):
         assert parse_config(tomllib.loads(dump_config(config))) == config
 
 
-@given(st.dictionaries(st.sampled_from([*Config.model_fields, "stray"]), values, max_size=5))
+@given(st.dictionaries(st.sampled_from([*ProblemConfig.model_fields, "stray"]), values, max_size=5))
 def test_documents_give_a_config_or_a_config_error(document):
     try:
         parse_config(document)
@@ -249,11 +260,11 @@ def test_an_index_beyond_the_phases():
 
 def test_the_default_config_of_a_problem(user_problems):
     user_problems("mine", "import sciml\nclass Mine(sciml.Problem):\n    pass\n")
-    assert load_config("mine", problems=user_problems.folder) == Config(problem="mine")
+    assert load_config("mine", problems=user_problems.folder) == ProblemConfig(problem="mine")
 
 
 def test_the_name_tells_what_defines_the_result():
-    config = Config(problem="fisher_kpp")
+    config = ProblemConfig(problem="fisher_kpp")
     name = run_name(config, "source", {"data.csv": "abc"})
     assert name == run_name(config, "source", {"data.csv": "abc"})
     assert name.startswith("fisher_kpp-")
@@ -284,11 +295,43 @@ def test_the_name_tells_what_defines_the_result():
 
 def test_the_schema_describes_every_key():
     schema = json_schema()
-    assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == set(Config.model_fields)
-    assert schema["required"] == ["problem"]
+    for kind in (ProblemConfig, DiscoveryConfig):
+        found = schema["$defs"][kind.__name__]
+        assert found["additionalProperties"] is False
+        assert set(found["properties"]) == set(kind.model_fields)
+        assert found["required"] == ["problem"]
 
 
 def test_reading_a_config_by_path_or_text_is_the_same():
     path = Path(CONFIGS[0])
     assert load_config(path) == load_config(str(path)) == load_config(path.stem)
+
+
+def test_the_kind_follows_from_the_problem_and_the_series(user_problems):
+    user_problems("cycle", "import sciml\nclass Cycle(sciml.Dynamics):\n    pass\n")
+    assert isinstance(load_config("cycle", problems=user_problems.folder), DiscoveryConfig)
+    assert isinstance(load_config("hare_lynx"), DiscoveryConfig)
+    assert isinstance(parse_config({"problem": "table", "series": {"file": "table.csv"}}), DiscoveryConfig)
+    assert isinstance(load_config("fisher_kpp"), ProblemConfig)
+    assert mistakes({"kind": "discovry", "problem": "hare_lynx"}) == ["kind = \"discovry\" does not exist; did you mean 'discovery'?"]
+
+
+def test_mistakes_in_a_discovery():
+    document = {
+        "problem": "table",
+        "series": {"file": "t.csv"},
+        "vector_field": {"kind": "sparse", "dgree": 2},
+        "network": {},
+        "noise": "normal",
+    }
+    found = mistakes(document)
+    assert len(found) == 3
+    assert any("did you mean 'degree'?" in text for text in found)
+    assert any("unknown key 'network'" in text for text in found)
+    assert any('noise = "normal" does not exist' in text for text in found)
+
+
+def test_the_place_of_a_table_does_not_name_a_run_but_its_content_does():
+    here, there = (parse_config({"problem": "table", "series": {"file": file}}) for file in ("a/t.csv", "b/t.csv"))
+    assert run_name(here, "", {"series": "1"}) == run_name(there, "", {"series": "1"})
+    assert run_name(here, "", {"series": "1"}) != run_name(here, "", {"series": "2"})

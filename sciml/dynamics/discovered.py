@@ -1,0 +1,380 @@
+"""What was found in a series: a vector field, its equations and coefficients with intervals, a forecast, and what the data cannot tell."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sciml.dynamics import equations as symbols
+from sciml.dynamics import forecast as ahead
+from sciml.dynamics import vector_fields
+from sciml.dynamics.forecast import Band, Score
+from sciml.dynamics.library import Factor, Library, Term
+from sciml.dynamics.refit import LEVEL, Coefficient, Refit
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.shooting import Shooting
+from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
+from sciml.errors import ProblemError
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+FINE = 400
+"""Times at which a smooth curve is drawn."""
+
+CURVE = 60
+"""Times between the last measurement and the last held-out one at which a band is drawn."""
+
+AHEAD = 0.25
+"""How far beyond the data a forecast goes where nothing is held out and no times are given, as a share of their span."""
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """The dynamics behind a series. Callable as a vector field: `found(t, state, controls)`."""
+
+    name: str
+    series: TimeSeries
+    """What was learned from."""
+    held_out: TimeSeries | None
+    shooting: Shooting
+    fit: Refit
+    seconds: float
+    """What the refit took."""
+    history: Sequence[Mapping[str, Any]] = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, t: float, state: Any, controls: Any = ()) -> np.ndarray:
+        """The time derivative `(states,)`."""
+        return np.asarray(self.vector_field(jnp.asarray(float(t)), jnp.asarray(state, float), jnp.asarray(controls, float)))
+
+    @cached_property
+    def vector_field(self) -> VectorField:
+        """The fitted vector field."""
+        return self.shooting.field_of(jnp.asarray(self.fit.theta))
+
+    @property
+    def coefficients(self) -> dict[str, Coefficient]:
+        """Every named coefficient with its standard error and interval, or why there is none."""
+        return self.fit.coefficients
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return self.shooting.field.states
+
+    @property
+    def joined(self) -> bool:
+        """Whether one solution passes through each whole trajectory; otherwise windows with estimated states do."""
+        return not bool(self.shooting.windows.linked.any())
+
+    def equations(self, form: Literal["text", "latex", "sympy"] = "text") -> Any:
+        """The equations with fitted coefficients: text or LaTeX (standard errors in brackets), or SymPy expressions by state.
+
+        Of a problem of the user's own, its vector field and its coefficients. A network has no symbols: `ProblemError` but for text.
+        """
+        found = self.vector_field
+        if isinstance(found, SparseLibrary):
+            matrix, errors = np.asarray(found.matrix()), self._errors(found)
+            if form == "sympy":
+                return symbols.sympy(found.library, matrix, self.states)
+            write = symbols.text if form == "text" else symbols.latex
+            return write(found.library, matrix, self.states, errors)
+        if form != "text":
+            raise ProblemError(f"equations: only a sparse model has {form}; this vector field is a {type(found).__name__}")
+        parts = [_source(found.problem)] if isinstance(found, Given) else []
+        if isinstance(found, Universal) and isinstance(found.known, Given):
+            missing = _sparse_part(found)
+            parts += [_source(found.known.problem), "plus a network" if missing is None else "plus"]
+            parts += (
+                [] if missing is None else [symbols.text(missing.library, np.asarray(missing.matrix()), self.states, self._errors(missing))]
+            )
+        return "\n".join([*parts, *(f"{name} = {value}" for name, value in self.coefficients.items())]) or "a network: no symbols"
+
+    def forecast(self, times: Any = None, trajectory: int = 0, controls: Any = None) -> Band:
+        """The continuation of a trajectory with its band: at `times`, or for a duration where one number is given.
+
+        Without `times`: at the held-out times, or a quarter of the data's span beyond them.
+        """
+        at = self.series.times[trajectory]
+        if times is None and self.held_out is not None:
+            times = self.held_out.times[trajectory]
+            controls = self.held_out.controls[trajectory] if controls is None else controls
+        elif times is None or np.ndim(times) == 0:
+            span = float(times) if times is not None else AHEAD * float(at[-1] - at[0])
+            step = float(np.median(np.diff(at)))
+            times = at[-1] + np.linspace(0.0, span, max(2, min(200, 1 + round(span / step))))
+        times = np.asarray(times, float)
+        if times.ndim != 1 or not len(times) or np.any(np.diff(times) <= 0):
+            raise ProblemError("forecast: times must be an increasing list, or one number: how long")
+        return ahead.forecast(self.shooting, self.fit, trajectory, times, controls)
+
+    @cached_property
+    def predictions(self) -> tuple[np.ndarray, ...]:
+        """What the channels would show at the measured times, `(n, channels)` per trajectory."""
+        shown = np.asarray(jax.jit(self.shooting.predictions)(jnp.asarray(self.fit.theta)))
+        return self._in_order(shown)
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """How good: `fit` on what was learned from, and on what was held out the `forecast` and each trivial baseline."""
+        scores = {"fit": {"model": ahead.score(np.concatenate(self.predictions), np.concatenate(self.series.values))}}
+        if self.held_out is not None:
+            truth = np.concatenate(self.held_out.values)
+            rivals = [ahead.baselines(self.series, number, times) for number, times in enumerate(self.held_out.times)]
+            scores["held_out"] = {"model": ahead.score(np.concatenate([band.values for band in self.bands]), truth)}
+            for name in ahead.BASELINES:
+                scores["held_out"][name] = ahead.score(np.concatenate([rival[name] for rival in rivals]), truth)
+        return scores
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """The default forecast of each trajectory: at the held-out times, where there are any."""
+        if self.held_out is None:
+            return self.drawn_bands
+        return tuple(
+            _at(band, np.searchsorted(band.times, times)) for band, times in zip(self.drawn_bands, self.held_out.times, strict=True)
+        )
+
+    @cached_property
+    def drawn_bands(self) -> tuple[Band, ...]:
+        """The same from the last measured time on, at times close enough to be drawn as a curve."""
+        if self.held_out is None:
+            return tuple(self.forecast(trajectory=number) for number in range(len(self.series.times)))
+        found = []
+        for number, (past, future) in enumerate(zip(self.series.times, self.held_out.times, strict=True)):
+            times = np.union1d(np.linspace(past[-1], future[-1], CURVE), future)
+            inputs = [
+                np.interp(times, np.append(past[-1:], future), np.append(before[-1:], after))
+                for before, after in zip(self.series.controls[number].T, self.held_out.controls[number].T, strict=True)
+            ]
+            found.append(self.forecast(times, number, np.stack(inputs, axis=1) if inputs else None))
+        return tuple(found)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before believing any of it."""
+        found = []
+        if not self.fit.converged:
+            found.append("the refit did not converge: treat coefficients and intervals as provisional")
+        if vector_fields.has_network(self.vector_field):
+            found.append(
+                "no equations: no sparse model fits nearly as well as the network. The band holds noise only, not what is not known"
+            )
+        if not self.joined:
+            found.append(
+                "no single solution follows a whole trajectory as well as solutions on windows do: the dynamics are chaotic, disturbed, "
+                "or more than this vector field"
+            )
+        found += [f"{name}: {each.reason}" for name, each in self.coefficients.items() if each.reason]
+        flat = ahead.flat_channels(self.series, self.predictions)
+        found += [f"the fit of {name} is a flat line although the data vary: nothing was learned about it" for name in flat]
+        for band in self.bands:
+            if band.failure is not None:
+                found.append(f"the forecast ends at {band.failure.time:.4g}: {band.failure.reason}; {band.failure.cure}")
+            elif band.lost > 0.05:
+                found.append(f"{100 * band.lost:.0f} % of the draws run to infinity and are left out of the band: it is too narrow")
+        scores = self.scores.get("held_out", {})
+        better = [name for name, each in scores.items() if name != "model" and each.rmse <= scores["model"].rmse]
+        if better:
+            found.append(f"on the held-out data {' and '.join(better)} predicts at least as well: do not use this forecast")
+        return tuple(found)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `result.json` adds for a discovery."""
+        return {
+            "equations": self.equations(),
+            "coefficients": {name: each._asdict() | {"level": LEVEL} for name, each in self.coefficients.items()},
+            "noise": dict(zip(self.series.names, self.fit.sigma.tolist(), strict=True)) | {"kind": self.shooting.noise.kind},
+            "forecast": self._forecast(),
+            "scores": {what: {name: each._asdict() for name, each in rows.items()} for what, rows in self.scores.items()},
+            "refit": {"converged": self.fit.converged, "steps": self.fit.steps, "seconds": self.seconds, "windows": self.shooting.count},
+            "solver": self.shooting.integrator.solver,
+            "warnings": list(self.warnings),
+        }
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Data, fit and forecast along time, per trajectory; and all numbers that the fit consists of."""
+        import xarray
+
+        variables: dict[str, Any] = {
+            "theta": ("parameter", self.fit.theta, {"long_name": "fitted field and starting states"}),
+            "covariance": (("parameter", "parameter_"), self.fit.covariance, {"long_name": "covariance of theta"}),
+            "sigma": ("channel", self.fit.sigma, {"long_name": f"standard deviation of the {self.shooting.noise.kind} noise"}),
+        }
+        coordinates: dict[str, Any] = {"channel": list(self.series.names)}
+        for number, times in enumerate(self.series.times):
+            axis, future = f"t_{number}", f"t_ahead_{number}"
+            band = self.bands[number]
+            coordinates |= {axis: times, future: band.times}
+            variables[f"data_{number}"] = ((axis, "channel"), self.series.values[number], {"long_name": "measured"})
+            variables[f"fit_{number}"] = ((axis, "channel"), self.predictions[number], {"long_name": "fitted, without noise"})
+            for what in ("values", "lower", "upper"):
+                variables[f"forecast_{what}_{number}"] = ((future, "channel"), getattr(band, what), {"long_name": f"forecast, {what}"})
+        about = {"title": f"Dynamics of {self.name}", "equations": self.equations(), "level": LEVEL, "source": "sciml, multiple shooting"}
+        stored = {
+            "intervals": self.shooting.intervals or 0, "continuity": self.shooting.continuity, "steps": self.fit.steps,
+            "converged": int(self.fit.converged), "seconds": self.seconds,
+        }  # fmt: skip
+        if (sparse := _sparse_part(self.shooting.field)) is not None:
+            about_start = {"long_name": "coefficients that the fit started from, in units of which theta holds them"}
+            variables["coefficients"] = (("term", "state"), np.asarray(sparse.matrix()), about_start)
+            coordinates |= {"term": list(sparse.library.names()), "state": list(self.states)}
+            stored |= {"library": library_text(sparse.library), "states": json.dumps(self.states)}
+        return xarray.Dataset(variables, coordinates, about | stored)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Fit, forecast with its band, phase portrait and residuals as one matplotlib figure, also written to `path`."""
+        from sciml import figures
+        from sciml.figures.dynamics import discovery_figure
+
+        figure = discovery_figure(self)
+        if path is not None:
+            figures.save(figure, Path(path))
+        return figure
+
+    def with_history(self, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Discovered:
+        """The same with the rows of its training and the content of `result.json`."""
+        fresh = replace(self, history=[dict(row) for row in history], result=dict(result))
+        for name in ("vector_field", "predictions", "bands", "drawn_bands", "scores", "warnings"):
+            if name in self.__dict__:
+                fresh.__dict__[name] = self.__dict__[name]
+        return fresh
+
+    def __repr__(self) -> str:
+        return f"Dynamics of {self.name}:\n{textwrap.indent(self.equations(), '  ')}"
+
+    # -- for pictures -------------------------------------------------------------------------------------------------
+
+    level = LEVEL
+
+    @cached_property
+    def state_curves(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Fitted solutions between the measured times, one per window: times `(n,)` and states `(n, states)`."""
+        windows = self.shooting.windows
+        ends = [np.unique(times)[[0, -1]] for times in windows.times]
+        count = max(20, FINE // self.shooting.count)
+        fine = np.stack([np.linspace(*end, count) for end in ends])
+        states = np.asarray(
+            jax.jit(lambda theta, fine: self.shooting.paths_at(theta, fine))(jnp.asarray(self.fit.theta), jnp.asarray(fine))
+        )
+        return tuple(zip(fine, states, strict=True))
+
+    @cached_property
+    def curves(self) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]:
+        """The same by trajectory, as what the channels would show: times and values `(n, channels)`."""
+        observe = jax.jit(jax.vmap(self.vector_field.observe))
+        shown = [(times, np.asarray(observe(jnp.asarray(states)))) for times, states in self.state_curves]
+        owner = self.shooting.windows.trajectory
+        return tuple(
+            tuple(curve for curve, trajectory in zip(shown, owner, strict=True) if trajectory == number)
+            for number in range(len(self.series.times))
+        )
+
+    def slopes(self, states: np.ndarray) -> np.ndarray:
+        """The vector field at `(n, states)`, at the first time and controls."""
+        controls = jnp.asarray(self.series.controls[0][0])
+        t = jnp.asarray(self.series.times[0][0])
+        return np.asarray(jax.vmap(lambda state: self.vector_field(t, state, controls))(jnp.asarray(states)))
+
+    @property
+    def standardised(self) -> tuple[np.ndarray, ...]:
+        """Measured minus fitted in standard deviations of the noise, `(n, channels)` per trajectory."""
+        scale = self.shooting.noise.scale
+        return tuple(
+            np.asarray(scale(jnp.asarray(values)) - scale(jnp.asarray(fitted))) / self.fit.sigma
+            for values, fitted in zip(self.series.values, self.predictions, strict=True)
+        )
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _in_order(self, shown: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Arrays `(W, m, ...)` by window as arrays `(n, ...)` by trajectory."""
+        windows = self.shooting.windows
+        found = []
+        for number, times in enumerate(self.series.times):
+            rows = np.empty((len(times), *shown.shape[2:]))
+            for window in np.flatnonzero(windows.trajectory == number):
+                begin = windows.begin[window]
+                count = min(shown.shape[1], len(times) - begin)
+                rows[begin : begin + count] = shown[window, :count]
+            found.append(rows)
+        return tuple(found)
+
+    def _errors(self, found: SparseLibrary) -> np.ndarray:
+        errors = np.full(found.active.shape, np.nan)
+        errors[np.nonzero(found.active)] = [
+            np.nan if (error := self.coefficients[name].standard_error) is None else error for name in found.coefficients()
+        ]
+        return errors
+
+    def _forecast(self) -> dict[str, Any]:
+        band = self.bands[0]
+        rows = {
+            "times": band.times.tolist(),
+            **{
+                name: {
+                    "value": band.values[:, column].tolist(),
+                    "lower": band.lower[:, column].tolist(),
+                    "upper": band.upper[:, column].tolist(),
+                }
+                for column, name in enumerate(self.series.names)
+            },
+        }
+        if self.held_out is None:
+            return rows
+        measured = np.concatenate(self.held_out.values)
+        there = ~np.isnan(measured)
+        lower, upper = (np.concatenate([getattr(band, side) for band in self.bands]) for side in ("lower", "upper"))
+        inside = (measured >= lower) & (measured <= upper) & there
+        valid = [ahead.valid_time(b.times, b.values, v) for b, v in zip(self.bands, self.held_out.values, strict=True)]
+        return rows | {"valid_time": float(np.mean(valid)), "coverage": float(inside.sum() / max(there.sum(), 1)), "level": LEVEL}
+
+
+def _at(band: Band, rows: np.ndarray) -> Band:
+    """A forecast at some of its times."""
+    return band._replace(**{name: getattr(band, name)[rows] for name in ("times", "values", "lower", "upper", "states")})
+
+
+def _sparse_part(found: VectorField) -> SparseLibrary | None:
+    """The part of a vector field that is a sparse model."""
+    part = found.missing if isinstance(found, Universal) else found
+    return part if isinstance(part, SparseLibrary) else None
+
+
+def library_text(library: Library) -> str:
+    """A library as JSON. Raises `ProblemError` for one with functions of the user's own."""
+    if any(term.function is not None for term in library.terms):
+        raise ProblemError("a library with functions of your own cannot be written to a file; use sciml.discover in Python")
+    terms = [[[factor.function, factor.weights, factor.power] for factor in term.factors] for term in library.terms]
+    return json.dumps({"variables": library.variables, "terms": terms})
+
+
+def library_from(text: str) -> Library:
+    """The inverse of `library_text`."""
+    content = json.loads(text)
+    factors = [
+        tuple(
+            Factor(function, tuple((int(index), float(weight)) for index, weight in weights), int(power))
+            for function, weights, power in term
+        )
+        for term in content["terms"]
+    ]
+    return Library(tuple(content["variables"]), tuple(Term(each) for each in factors))
+
+
+def _source(problem: Any) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(problem.vector_field)).strip()
+    except OSError:
+        return f"vector field of {problem.name}"

@@ -1,0 +1,164 @@
+"""A sparse model in symbols: text, LaTeX and SymPy, with standard errors where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sciml.dynamics.library import Factor, Library, Term
+from sciml.errors import ProblemError
+
+
+def text(library: Library, coefficients: np.ndarray, names: Sequence[str], errors: np.ndarray | None = None, digits: int = 4) -> str:
+    """One line per state: `hare' = 0.4807(43) hare - 0.02482(31) hare lynx`; the bracket is the standard error of the last digits."""
+    lines = []
+    for index, name in enumerate(names):
+        listed = ""
+        for term, value, error in _active(library, coefficients, errors, index):
+            symbol = library.name(term)
+            number = number_text(abs(value), error, digits)
+            sign = (" - " if value < 0 else " + ") if listed else ("-" if value < 0 else "")
+            listed += f"{sign}{number}" + ("" if symbol == "1" else f" {symbol}")
+        lines.append(f"{name}' = {listed or '0'}")
+    return "\n".join(lines)
+
+
+def latex(library: Library, coefficients: np.ndarray, names: Sequence[str], errors: np.ndarray | None = None, digits: int = 4) -> str:
+    r"""An `aligned` block, one row per state: `\dot{x} &= 0.48\,x - 0.025\,x\,y`."""
+    rows = []
+    for index, name in enumerate(names):
+        listed = ""
+        for term, value, error in _active(library, coefficients, errors, index):
+            symbol = _latex_term(library, term)
+            sign = (" - " if value < 0 else " + ") if listed else ("-" if value < 0 else "")
+            listed += f"{sign}{_latex_number(number_text(abs(value), error, digits))}" + (f"\\,{symbol}" if symbol else "")
+        rows.append(f"\\dot{{{_latex_name(name)}}} &= {listed or '0'}")
+    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+
+def sympy(library: Library, coefficients: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """State -> right-hand side as a SymPy expression. Needs `pip install sympy`.
+
+    A user's own term appears as the expression that its function gives for SymPy's symbols, or as one symbol where it needs arrays.
+    """
+    try:
+        import sympy as symbolic
+    except ImportError as error:
+        raise ProblemError("SymPy is not installed; pip install sympy, or use the equations as text") from error
+    symbols = [symbolic.Symbol(variable, real=True) for variable in library.variables]
+    found = {}
+    for index, name in enumerate(names):
+        listed = [
+            symbolic.Float(value) * _sympy_term(symbolic, term, symbols) for term, value, _ in _active(library, coefficients, None, index)
+        ]
+        found[name] = symbolic.Add(*listed)
+    return found
+
+
+def in_original_units(
+    library: Library, coefficients: np.ndarray, mean: np.ndarray, scale: np.ndarray, time_scale: float
+) -> tuple[Library, np.ndarray]:
+    """The polynomial model of the data from that of normalised data `z = (x - mean) / scale`, `s = t / time_scale`, exactly.
+
+    `mean` and `scale` have one entry per variable of the library (states, then controls). Shifting makes terms of lower degree,
+    so the result has all monomials up to the highest degree. Raises `ProblemError` for a library that is not polynomial.
+    """
+    degrees = [_exponents(library, term) for term in library.terms]
+    expanded: dict[tuple[int, ...], np.ndarray] = {}
+    for exponents, row in zip(degrees, coefficients, strict=True):
+        parts: dict[tuple[int, ...], float] = {(0,) * len(mean): 1.0}
+        for index, power in enumerate(exponents):
+            binomial = np.polynomial.polynomial.polypow([-mean[index] / scale[index], 1 / scale[index]], power)
+            parts = {  # the power of this variable, written out
+                (*key[:index], lower, *key[index + 1 :]): value * float(weight)
+                for key, value in parts.items()
+                for lower, weight in enumerate(binomial)
+            }
+        for key, value in parts.items():
+            expanded[key] = expanded.get(key, 0.0) + value * row
+    terms = sorted(expanded, key=lambda key: (sum(key), [-power for power in key]))
+    made = tuple(Term(tuple(Factor("", ((index, 1.0),), power) for index, power in enumerate(key) if power)) for key in terms)
+    states = coefficients.shape[1]
+    return Library(library.variables, made), np.stack([expanded[key] for key in terms]) * scale[:states] / time_scale
+
+
+def number_text(value: float, error: float | None, digits: int = 4) -> str:
+    """`0.4807(43)`: as many digits as the standard error leaves, two of the error in brackets; without one, `digits` digits."""
+    if error is None or not np.isfinite(error) or error <= 0:
+        return f"{value:.{digits}g}"
+    if error >= max(value, 1e-300):
+        return f"{value:.2g}({error:.2g})"
+    last = 1 - int(np.floor(np.log10(error)))
+    if last < 0 or value < 1e-4:
+        exponent = int(np.floor(np.log10(value)))
+        return f"{number_text(value / 10.0**exponent, error / 10.0**exponent, digits)}e{exponent:+03d}" if exponent else f"{value:.3g}"
+    return f"{value:.{last}f}({round(error * 10**last)})"
+
+
+def _active(library: Library, coefficients: np.ndarray, errors: np.ndarray | None, index: int) -> list[tuple[Term, float, float | None]]:
+    column = coefficients[:, index]
+    return [
+        (term, float(column[row]), None if errors is None else float(errors[row, index]))
+        for row, term in enumerate(library.terms)
+        if column[row] != 0
+    ]
+
+
+def _exponents(library: Library, term: Term) -> tuple[int, ...]:
+    powers = [0] * len(library.variables)
+    for factor in term.factors:
+        if factor.function or len(factor.weights) > 1 or factor.power < 0:
+            raise ProblemError(f"the term '{library.name(term)}' is not a monomial: it has no exact form in other units")
+        powers[factor.weights[0][0]] += factor.power
+    if term.function is not None:
+        raise ProblemError(f"the term '{library.name(term)}' is not a monomial: it has no exact form in other units")
+    return tuple(powers)
+
+
+def _sympy_term(symbolic: Any, term: Term, symbols: Sequence[Any]) -> Any:
+    if term.function is not None:
+        try:
+            return symbolic.sympify(term.function(*symbols), strict=True)
+        except (TypeError, ValueError, AttributeError, symbolic.SympifyError):
+            return symbolic.Symbol(term.name or "f", real=True)
+    product = symbolic.Integer(1)
+    for factor in term.factors:
+        argument = symbolic.Add(*(symbols[index] * symbolic.nsimplify(weight) for index, weight in factor.weights))
+        named = {"abs": "Abs", "log": "log", "sqrt": "sqrt"}.get(factor.function, factor.function)
+        argument = symbolic.Abs(argument) if factor.function in ("log", "sqrt") else argument
+        product *= (getattr(symbolic, named)(argument) if named else argument) ** factor.power
+    return product
+
+
+def _latex_term(library: Library, term: Term) -> str:
+    if term.function is not None:
+        return f"\\mathrm{{{(term.name or 'f').replace('_', chr(92) + '_')}}}"
+    listed = []
+    for factor in term.factors:
+        argument = ""
+        for index, weight in factor.weights:
+            size = "" if abs(weight) == 1 else f"{abs(weight):g}\\,"
+            sign = (" - " if weight < 0 else " + ") if argument else ("-" if weight < 0 else "")
+            argument += f"{sign}{size}{_latex_name(library.variables[index])}"
+        power = "" if factor.power == 1 else f"^{{{factor.power}}}"
+        if factor.function == "abs":
+            listed.append(f"|{argument}|{power}")
+        elif factor.function == "sqrt":
+            listed.append(f"\\sqrt{{{argument}}}{power}")
+        else:
+            listed.append(f"\\{factor.function}{power}\\left({argument}\\right)" if factor.function else f"{argument}{power}")
+    return "\\,".join(listed)
+
+
+def _latex_name(name: str) -> str:
+    """`x0` and `x_0` become x with an index; words stand upright."""
+    letter, digits = name.rstrip("0123456789").rstrip("_"), name[len(name.rstrip("0123456789")) :]
+    base = letter if len(letter) == 1 else "\\mathrm{" + letter.replace("_", "\\_") + "}"
+    return f"{base}_{{{digits}}}" if digits else base
+
+
+def _latex_number(number: str) -> str:
+    mantissa, _, exponent = number.partition("e")
+    return f"{mantissa} \\times 10^{{{int(exponent)}}}" if exponent else mantissa

@@ -1,0 +1,159 @@
+"""What comes next, with bands from parameters and noise; how good it is where it can be checked, and beside what is trivial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sciml.dynamics.integrate import Failure, failure, integrate
+from sciml.dynamics.refit import LEVEL, Refit
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.shooting import Shooting
+
+DRAWS = 400
+"""Draws from the distribution of the fit."""
+
+VALID = 30.0
+"""Symmetric percentage error beyond which a forecast is no longer valid (Gilpin 2021)."""
+
+FLAT = 0.1
+"""A forecast that varies less than this share of the measured variation, while the data vary, is a flat line."""
+
+MEMORY = 1.2
+"""Squared steps over squared deviations (von Neumann 1941), two for noise alone, below which data have a course in time."""
+
+BASELINES = ("constant", "persistence", "linear")
+
+
+class Band(NamedTuple):
+    """A forecast of one trajectory: at `times` `(n,)`, arrays `(n, channels)`."""
+
+    times: np.ndarray
+    values: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    states: np.ndarray
+    """`(n, states)`."""
+    lost: float
+    """Share of the draws whose solution did not reach the end; they are left out of the bands."""
+    failure: Failure | None
+
+
+class Score(NamedTuple):
+    """How good predictions are; channels weigh by their variance in `r2`."""
+
+    r2: float
+    smape: float
+    """Symmetric mean absolute percentage error, 0 to 200."""
+    rmse: float
+
+
+def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray, controls: np.ndarray | None = None, seed: int = 0) -> Band:
+    """The continuation of a trajectory at `times` (increasing; they may begin before its end), with its `LEVEL` band of new measurements.
+
+    Starts from the estimated state of the trajectory's last window. The band comes from draws of all parameters and that state
+    from the normal distribution of the fit, with noise added. `controls` `(n, controls)` are held constant where not given.
+    """
+    times = np.asarray(times, float)
+    windows = shooting.windows
+    last = int(np.flatnonzero(windows.trajectory == trajectory)[-1])
+    begin = float(windows.times[last, 0])
+    held = np.repeat(shooting.series.controls[trajectory][-1:], len(times), axis=0)
+    controls = held if controls is None else np.asarray(controls, float)
+    known = shooting.series.times[trajectory] >= begin
+    grid, where = np.unique(np.concatenate([shooting.series.times[trajectory][known], times]), return_inverse=True)
+    place = where[-len(times) :] if len(times) else where
+    inputs = np.zeros((len(grid), controls.shape[1]))
+    for column in range(controls.shape[1]):
+        before = shooting.series.times[trajectory] < times[0]
+        at = np.concatenate([shooting.series.times[trajectory][before], times])
+        inputs[:, column] = np.interp(grid, at, np.concatenate([shooting.series.controls[trajectory][before, column], controls[:, column]]))
+    own = np.concatenate([np.arange(shooting.field_size), shooting.field_size + last * shooting.states + np.arange(shooting.states)])
+    random = np.random.default_rng(seed)
+    drawn = fit.theta[own] + random.standard_normal((DRAWS, own.size)) @ _root(fit.covariance[np.ix_(own, own)]).T
+    ahead = jax.jit(jax.vmap(lambda own: _continue(shooting, own, last, jnp.asarray(grid), jnp.asarray(inputs))))
+    paths, shown = ahead(jnp.asarray(np.concatenate([fit.theta[own][None], drawn])))
+    path, values, many = jax.tree.map(lambda leaf: leaf[0], paths), shown[0], np.asarray(shown)[1:, place]
+    kept = np.isfinite(many).all(axis=(1, 2))
+    lower, upper = _bands(shooting, fit, many[kept], random)
+    return Band(
+        times, np.asarray(values)[place], lower, upper, np.asarray(path.states)[place], 1 - float(kept.mean()),
+        failure(path, grid, shooting.integrator),
+    )  # fmt: skip
+
+
+def score(predicted: np.ndarray, measured: np.ndarray) -> Score:
+    """Of predictions `(n, channels)` against measurements with NaN where there is none."""
+    there = ~np.isnan(measured)
+    error = np.where(there, predicted - np.nan_to_num(measured), 0.0)
+    mean = np.nansum(measured, axis=0) / np.maximum(there.sum(axis=0), 1)
+    total = float(np.sum(np.where(there, measured - mean, 0.0) ** 2))
+    size = np.abs(predicted) + np.abs(np.nan_to_num(measured))
+    relative = np.where(there & (size > 0), np.abs(error) / np.where(size > 0, size, 1.0), 0.0)
+    count = max(int(there.sum()), 1)
+    squares = float(np.sum(error**2))
+    return Score(1 - squares / total if total > 0 else float("nan"), 200 * float(relative.sum()) / count, float(np.sqrt(squares / count)))
+
+
+def valid_time(times: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -> float:
+    """How long the forecast is valid: from its first time to the one at which the running symmetric error first exceeds `VALID`."""
+    there = ~np.isnan(measured)
+    size = np.abs(predicted) + np.abs(np.nan_to_num(measured))
+    relative = np.where(there & (size > 0), 200 * np.abs(predicted - np.nan_to_num(measured)) / np.where(size > 0, size, 1.0), 0.0)
+    running = np.cumsum(relative.sum(axis=1)) / np.maximum(np.cumsum(there.sum(axis=1)), 1)
+    bad = np.flatnonzero(running > VALID)
+    return float(times[bad[0] if bad.size else -1] - times[0])
+
+
+def baselines(series: TimeSeries, trajectory: int, times: np.ndarray) -> dict[str, np.ndarray]:
+    """What needs no model, `(n, channels)` each: the mean, the last value, and the straight line through each channel."""
+    values, at = series.values[trajectory], series.times[trajectory]
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in BASELINES}
+    for column in values.T:
+        there = ~np.isnan(column)
+        line = np.polynomial.Polynomial.fit(at[there], column[there], min(1, int(there.sum()) - 1))
+        columns["constant"].append(np.full(len(times), column[there].mean()))
+        columns["persistence"].append(np.full(len(times), column[there][-1]))
+        columns["linear"].append(line(times))
+    return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
+
+
+def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """Channels whose data go up and down in time where the predictions at the measured times, `(n, channels)` each, do not."""
+    found = []
+    for channel, name in enumerate(series.names):
+        data = [values[:, channel][~np.isnan(values[:, channel])] for values in series.values]
+        squares = sum(float(np.sum((column - column.mean()) ** 2)) for column in data)
+        steps = sum(float(np.sum(np.diff(column) ** 2)) for column in data)
+        varied = sum(float(np.sum((values[:, channel] - values[:, channel].mean()) ** 2)) for values in predicted)
+        if steps < MEMORY * squares and varied < FLAT**2 * squares:
+            found.append(name)
+    return tuple(found)
+
+
+def _continue(shooting: Shooting, own: jax.Array, window: int, times: jax.Array, controls: jax.Array) -> tuple:
+    field = shooting.field_of(own)
+    free = shooting._state(own[shooting.field_size :], shooting.anchors[window])
+    start = field.start(free) if bool(shooting.windows.first[window]) else free
+    path = integrate(field, times, start, controls, shooting.scale, shooting.integrator)
+    return path, jax.vmap(field.observe)(path.states)
+
+
+def _bands(shooting: Shooting, fit: Refit, drawn: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    if not len(drawn):
+        empty = np.full(drawn.shape[1:], np.nan)
+        return empty, empty
+    scaled = np.asarray(shooting.noise.scale(jnp.asarray(drawn))) + fit.sigma * random.standard_normal(drawn.shape)
+    noisy = np.asarray(shooting.noise.inverse(jnp.asarray(scaled)))
+    tail = 0.5 * (1 - LEVEL)
+    return np.quantile(noisy, tail, axis=0), np.quantile(noisy, 1 - tail, axis=0)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """A square root of a covariance that may be singular."""
+    sizes, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
+    return vectors * np.sqrt(np.maximum(sizes, 0.0))

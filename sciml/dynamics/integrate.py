@@ -1,0 +1,134 @@
+"""A vector field through Diffrax: states at given times, and, where the solver gives up, why and what to do instead of an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.settings import Integrator
+
+Field = Callable[[Array, Array, Array], Array]
+"""A vector field: time, state `(states,)` and controls `(controls,)` to the time derivative of the state."""
+
+SOLVERS = {
+    "tsit5": diffrax.Tsit5,
+    "dopri8": diffrax.Dopri8,
+    "kvaerno3": diffrax.Kvaerno3,
+    "kvaerno5": diffrax.Kvaerno5,
+    "kencarp5": diffrax.KenCarp5,
+}
+EXPLICIT = ("tsit5", "dopri8")
+STIFF = "kvaerno5"
+
+STRUGGLE = 20
+"""Explicit steps per implicit step beyond which a problem is treated as stiff: an implicit step costs about that much more."""
+
+CURES = {
+    "steps": "the steps became too many: the field is stiff there, or the solution grows without bound; "
+    "try integrator.solver = 'kvaerno5', or bounds on the coefficients",
+    "blow-up": "the state is not finite: the solution runs to infinity in finite time; bound the coefficients, or shorten the forecast",
+    "implicit": "the equations of an implicit step could not be solved; try integrator.solver = 'kencarp5' or a larger rtol",
+}
+
+
+class Path(NamedTuple):
+    """States at the asked times."""
+
+    states: Array
+    """`(n, states)`; from the first time that was not reached on, infinite."""
+    steps: Array
+    """Steps that the solver took, rejected ones included."""
+    code: Array
+    """Zero where the last time was reached."""
+
+
+class Failure(NamedTuple):
+    """Why a solution ends early."""
+
+    time: float
+    reason: str
+    cure: str
+
+
+def integrate(
+    field: Field,
+    times: Array,
+    start: Array,
+    controls: Array,
+    scale: Array,
+    settings: Integrator,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+) -> Path:
+    """The solution through `start` `(states,)` at `times[0]`, at `times` `(n,)`, which do not decrease.
+
+    `controls` `(n, controls)` are interpolated linearly between `times`. `scale` `(states,)` is the size of each state: the absolute
+    tolerance is relative to it. `settings.solver` must not be "auto" here; see `choose_solver`. Never raises: see `Path`.
+    """
+
+    def slope(t: Array, state: Array, _: Any) -> Array:
+        return field(t, scale * state, interpolate(times, controls, t)) / scale
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Diffrax mixes types and ranks
+        found = diffrax.diffeqsolve(
+            diffrax.ODETerm(slope),  # type: ignore[arg-type]
+            SOLVERS[settings.solver](),
+            t0=times[0],
+            t1=times[-1],
+            dt0=None,
+            y0=start / scale,
+            saveat=diffrax.SaveAt(ts=times),
+            stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
+            adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
+            max_steps=settings.max_steps,
+            throw=False,
+        )
+    assert found.ys is not None
+    code = jnp.where(found.result == diffrax.RESULTS.successful, 0, 1)
+    return Path(scale[None] * found.ys, found.stats["num_steps"], code)
+
+
+def interpolate(times: Array, controls: Array, t: Array) -> Array:
+    """Controls `(controls,)` at time `t`, linear between `times`, constant outside."""
+    if controls.shape[-1] == 0:
+        return jnp.zeros((0,), controls.dtype)
+    return jax.vmap(lambda column: jnp.interp(t, times, column), in_axes=1)(controls)
+
+
+def choose_solver(field: Field, times: Array, start: Array, controls: Array, scale: Array, settings: Integrator) -> Integrator:
+    """Settings whose solver is not "auto": an explicit one, or an implicit one where the explicit one struggles.
+
+    Both are tried once; stiff is what takes the explicit one `STRUGGLE` times as many steps, or what it cannot finish.
+    """
+    if settings.solver != "auto":
+        return settings
+    explicit = settings.model_copy(update={"solver": EXPLICIT[0]})
+    implicit = settings.model_copy(update={"solver": STIFF})
+    first = jax.jit(lambda: integrate(field, times, start, controls, scale, explicit))()
+    if int(first.code) == 0 and int(first.steps) < STRUGGLE * len(times):
+        return explicit
+    second = jax.jit(lambda: integrate(field, times, start, controls, scale, implicit))()
+    better = int(second.code) == 0 and (int(first.code) != 0 or int(first.steps) > STRUGGLE * int(second.steps))
+    return implicit if better else explicit
+
+
+def failure(path: Path, times: np.ndarray, settings: Integrator) -> Failure | None:
+    """Why a path ends early and after which time it does; None where it does not."""
+    if int(path.code) == 0:
+        return None
+    reached = np.flatnonzero(np.isfinite(np.asarray(path.states)).all(axis=1))
+    last = float(times[reached[-1]]) if reached.size else float(times[0])
+    states = np.asarray(path.states)[reached]
+    grown = states.shape[0] > 1 and np.max(np.abs(states[-1])) > 1e6 * (1e-300 + np.max(np.abs(states[0])))
+    kind = "blow-up" if grown else "steps" if int(path.steps) >= settings.max_steps else "implicit"
+    return Failure(last, *_split(CURES[kind]))
+
+
+def _split(text: str) -> tuple[str, str]:
+    reason, _, cure = text.partition("; ")
+    return reason, cure

@@ -1,0 +1,191 @@
+"""Candidate terms of a right-hand side: products of powers of elementary functions of the states, and a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.errors import ProblemError, suggest
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "": lambda value: value,
+    "sin": jnp.sin,
+    "cos": jnp.cos,
+    "exp": jnp.exp,
+    "log": lambda value: jnp.log(jnp.abs(value) + jnp.finfo(value.dtype).tiny),
+    "sqrt": lambda value: jnp.sqrt(jnp.abs(value)),
+    "abs": jnp.abs,
+    "tanh": jnp.tanh,
+}
+"""Functions of a factor, continued to all real numbers so that an integration that strays does not end in NaN."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """`function(sum of weights * variables) ** power`."""
+
+    function: str
+    weights: tuple[tuple[int, float], ...]
+    """(variable, weight) pairs; a single pair for functions of one variable."""
+    power: int = 1
+
+
+@dataclass(frozen=True)
+class Term:
+    """A product of factors, or a function of the user's; without either it is the constant 1."""
+
+    factors: tuple[Factor, ...] = ()
+    function: Callable[..., Any] | None = None
+    name: str | None = None
+
+    @property
+    def complexity(self) -> int:
+        """How many symbols it takes to write the term: what decides between two terms that explain equally well."""
+        return 2 if self.function else sum(abs(factor.power) + bool(factor.function) + len(factor.weights) - 1 for factor in self.factors)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Candidate terms over named variables: the states, then the control inputs.
+
+    Immutable and hashable, so that compiled code is shared by all data sets with the same library.
+    """
+
+    variables: tuple[str, ...]
+    terms: tuple[Term, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def __add__(self, other: Library) -> Library:
+        if self.variables != other.variables:
+            raise ProblemError(f"libraries over {', '.join(self.variables)} and {', '.join(other.variables)} cannot be joined")
+        return Library(self.variables, tuple(dict.fromkeys((*self.terms, *other.terms))))
+
+    def __call__(self, variables: Array) -> Array:
+        """All terms at points `(..., variables)`, as `(..., terms)`."""
+        powers = _powers(self.terms, variables)
+        columns = [self._column(term, variables, powers) for term in self.terms]
+        return jnp.stack(columns, axis=-1)
+
+    def _column(self, term: Term, variables: Array, powers: dict[Factor, Array]) -> Array:
+        if term.function is not None:
+            value = term.function(*(variables[..., index] for index in range(len(self.variables))))
+            return jnp.broadcast_to(jnp.asarray(value, dtype=variables.dtype), variables.shape[:-1])
+        product = jnp.ones(variables.shape[:-1], dtype=variables.dtype)
+        for factor in term.factors:
+            product = product * powers[factor]
+        return product
+
+    def names(self) -> tuple[str, ...]:
+        """Every term as text: "1", "x", "x^2 y", "sin(x)"."""
+        return tuple(self.name(term) for term in self.terms)
+
+    def name(self, term: Term) -> str:
+        """One term as text."""
+        if term.name is not None:
+            return term.name
+        return " ".join(_factor_text(factor, self.variables) for factor in term.factors) or "1"
+
+    def without(self, names: Sequence[str]) -> Library:
+        """The library without the terms of these names; raises `ProblemError` for a name that it does not have."""
+        known = self.names()
+        for name in names:
+            if name not in known:
+                raise ProblemError(f"the library has no term '{name}'; {suggest(name, known)}")
+        return Library(self.variables, tuple(term for term, name in zip(self.terms, known, strict=True) if name not in names))
+
+    def numpy(self, points: np.ndarray) -> np.ndarray:
+        """All terms at points `(n, variables)`, `(n, terms)`, outside of compiled code."""
+        return np.asarray(_evaluate(self, jnp.asarray(points)))
+
+    def slopes(self, points: np.ndarray) -> np.ndarray:
+        """Derivatives of all terms with respect to all variables at points `(n, variables)`: `(n, terms, variables)`."""
+        return np.asarray(_slopes(self, jnp.asarray(points)))
+
+
+def polynomials(variables: Sequence[str], degree: int, constant: bool = True) -> Library:
+    """All monomials up to `degree`: 1, x, y, x^2, x y, y^2, ..."""
+    terms = []
+    for total in range(0 if constant else 1, degree + 1):
+        for chosen in combinations_with_replacement(range(len(variables)), total):
+            terms.append(Term(tuple(Factor("", ((index, 1.0),), chosen.count(index)) for index in sorted(set(chosen)))))
+    return Library(tuple(variables), tuple(terms))
+
+
+def functions(variables: Sequence[str], names: Sequence[str] = ("sin", "cos"), frequencies: Sequence[float] = (1.0,)) -> Library:
+    """Elementary functions of every variable at every frequency: sin(x), cos(x), sin(2 x), ..."""
+    for name in names:
+        if name not in FUNCTIONS:
+            raise ProblemError(f"no function '{name}' for a library; {suggest(name, [known for known in FUNCTIONS if known])}")
+    return Library(
+        tuple(variables),
+        tuple(
+            Term((Factor(name, ((index, frequency),)),)) for index in range(len(variables)) for frequency in frequencies for name in names
+        ),
+    )
+
+
+def differences(variables: Sequence[str], names: Sequence[str] = ("sin",)) -> Library:
+    """Functions of the difference of every pair of variables, as between coupled oscillators: sin(x - y)."""
+    pairs = [(first, second) for first in range(len(variables)) for second in range(first + 1, len(variables))]
+    return Library(tuple(variables), tuple(Term((Factor(name, ((i, 1.0), (j, -1.0))),)) for name in names for i, j in pairs))
+
+
+def products(first: Library, second: Library) -> Library:
+    """Every term of one library times every term of the other."""
+    joined = tuple(Term(_merged((*a.factors, *b.factors))) for a in first.terms for b in second.terms)
+    return Library(first.variables, tuple(dict.fromkeys(joined)))
+
+
+def user_terms(variables: Sequence[str], **terms: Callable[..., Any]) -> Library:
+    """Terms of the user's: `user_terms(("x", "v"), drag=lambda x, v: v * jnp.abs(v))`; arguments are all variables, in order."""
+    return Library(tuple(variables), tuple(Term(function=function, name=name) for name, function in terms.items()))
+
+
+def _merged(factors: Sequence[Factor]) -> tuple[Factor, ...]:
+    powers: dict[tuple[str, tuple[tuple[int, float], ...]], int] = {}
+    for factor in factors:
+        key = (factor.function, factor.weights)
+        powers[key] = powers.get(key, 0) + factor.power
+    return tuple(Factor(function, weights, power) for (function, weights), power in sorted(powers.items(), key=str) if power)
+
+
+def _powers(terms: Sequence[Term], variables: Array) -> dict[Factor, Array]:
+    """Every distinct factor once."""
+    found: dict[Factor, Array] = {}
+    arguments: dict[Any, Array] = {}
+    for factor in dict.fromkeys(factor for term in terms for factor in term.factors):
+        key = (factor.function, factor.weights)
+        if key not in arguments:
+            argument = sum((variables[..., index] * weight for index, weight in factor.weights), start=jnp.zeros_like(variables[..., 0]))
+            arguments[key] = FUNCTIONS[factor.function](argument)
+        found[factor] = arguments[key] ** factor.power
+    return found
+
+
+def _factor_text(factor: Factor, variables: Sequence[str]) -> str:
+    argument = ""
+    for index, weight in factor.weights:
+        size = "" if abs(weight) == 1 else f"{abs(weight):g} "
+        sign = (" - " if weight < 0 else " + ") if argument else ("-" if weight < 0 else "")
+        argument += f"{sign}{size}{variables[index]}"
+    base = f"{factor.function}({argument})" if factor.function else argument
+    return base if factor.power == 1 else f"{base}^{factor.power}"
+
+
+@jax.jit(static_argnums=0)
+def _evaluate(library: Library, points: Array) -> Array:
+    return library(points)
+
+
+@jax.jit(static_argnums=0)
+def _slopes(library: Library, points: Array) -> Array:
+    return jax.vmap(jax.jacfwd(library))(points)

@@ -1,0 +1,319 @@
+"""The likelihood of a sparse model given the measured trajectories: states of short windows are estimated with the coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
+
+from sciml.dynamics.library import Library
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.smoothing import Smoothed
+
+WINDOW = 8
+"""Time steps per window, where there are enough for FEWEST_WINDOWS."""
+
+FEWEST_WINDOWS = 8
+LEAP = 0.1
+"""How far neighbouring windows may lie apart, in standard deviations of the noise."""
+
+DIGITS = 1e-4
+"""Accuracy, relative to a channel's spread, beyond which measurements are not believed: smooth errors of an instrument or a
+simulation would otherwise count as evidence for small terms."""
+
+RUNGE_KUTTA = ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))
+"""Stages of the classical method: place and weight."""
+
+SUBSTEPS = 2
+MOST_SUBSTEPS = 64
+INACCURACY = 1e-3
+"""Share of the sum of squares by which it may depend on the integration step."""
+
+PADDING = 16
+"""Numbers of windows are rounded up to multiples of it, so that compiled code is shared."""
+
+KnownField = Callable[[Array], Array]
+"""The part of the right-hand side that is known: variables `(..., variables)` -> `(..., states)`; made of jax.numpy."""
+
+
+class Windows(NamedTuple):
+    """All trajectories, cut into windows of equally many steps; the last one of a trajectory repeats its last time."""
+
+    times: np.ndarray
+    """`(W, w + 1)`."""
+    values: np.ndarray
+    """`(W, w + 1, states)`."""
+    weights: np.ndarray
+    """`(W, w + 1, states)`: one over the noise where a value belongs to this window, else zero."""
+    controls: np.ndarray
+    """`(W, w + 1, controls)`."""
+    linked: np.ndarray
+    """`(W,)`: True where the next window continues this one."""
+    starts: np.ndarray
+    """`(W, states)`: smoothed states where the windows begin."""
+    leap: np.ndarray
+    """`(states,)`: scale of the gaps between windows."""
+    count: int
+    """Windows that are not padding."""
+
+
+class Quadratic(NamedTuple):
+    """`squares + 2 gradient' d + d' matrix d`: the sum of squares near the current coefficients when the states follow along."""
+
+    squares: float
+    gradient: np.ndarray
+    matrix: np.ndarray
+    points: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients and window states, and the quadratic model of the sum of squares there (over all candidate terms)."""
+
+    coefficients: np.ndarray
+    """`(terms, states)`."""
+    starts: np.ndarray
+    quadratic: Quadratic
+
+    def least_squares(self) -> tuple[np.ndarray, np.ndarray]:
+        """The quadratic model as `|target - design @ coefficients|^2` (and a constant) over all candidate coefficients."""
+        scale = np.sqrt(np.maximum(np.diag(self.quadratic.matrix), 1e-300))
+        values, vectors = np.linalg.eigh(self.quadratic.matrix / np.outer(scale, scale))
+        roots = np.sqrt(np.maximum(values, 1e-13 * values[-1]))
+        design = roots[:, None] * vectors.T * scale
+        pull = (vectors.T @ (self.quadratic.gradient / scale)) / roots
+        return design, design @ self.coefficients.ravel() - pull
+
+    def covariance(self, support: np.ndarray) -> np.ndarray:
+        """Gauss-Newton covariance of the coefficients in `support` (flat indices), with the noise scaled to the residuals."""
+        matrix = self.quadratic.matrix[np.ix_(support, support)]
+        scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+        inverse = np.linalg.pinv(matrix / np.outer(scale, scale), hermitian=True) / np.outer(scale, scale)
+        return inverse * max(self.quadratic.squares / max(self.quadratic.points - len(support), 1), 1e-30)
+
+
+def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
+    """The windows of a series, their states started from the smoothed ones."""
+    shortest = min(len(times) for times in series.times)
+    width = max(1, min(WINDOW, (shortest - 1) // FEWEST_WINDOWS))
+    scale = np.nanstd(np.concatenate(series.values), axis=0)
+    noise = np.maximum(smoothed.noise, DIGITS * scale)
+    parts: list[list[np.ndarray]] = [[] for _ in range(6)]
+    for index, (times, values, controls) in enumerate(zip(series.times, series.values, series.controls, strict=True)):
+        states = smoothed.states(index, times)
+        first = np.arange(0, len(times) - 1, width)
+        rows = np.minimum(first[:, None] + np.arange(width + 1), len(times) - 1)
+        own = np.diff(np.concatenate([rows, rows[:, -1:] + 1], axis=1), axis=1) > 0
+        own[:-1, -1] = False
+        measured = np.isfinite(values)[rows] & own[:, :, None]
+        deviations = np.maximum(smoothed.noise_at(states), DIGITS * scale)
+        linked = np.arange(len(first)) < len(first) - 1
+        pieces = (times[rows], np.nan_to_num(values)[rows], measured / deviations[rows], controls[rows], linked, states[first])
+        for part, piece in zip(parts, pieces, strict=True):
+            part.append(piece)
+    joined = [np.concatenate(part) for part in parts]
+    count = len(joined[0])
+    more = -count % PADDING
+    joined = [np.concatenate([each, np.repeat(each[-1:], more, axis=0)]) for each in joined]
+    joined[2][count:] = 0.0
+    joined[4][count:] = False
+    return Windows(*joined, leap=LEAP * noise, count=count)
+
+
+def maximise(
+    library: Library,
+    windows: Windows,
+    coefficients: np.ndarray,
+    starts: np.ndarray | None = None,
+    known: KnownField | None = None,
+    steps: int = 12,
+) -> Fit:
+    """Levenberg-Marquardt on the non-zero coefficients and all window states together.
+
+    Every window starts from its own state, so that a model that is unstable, chaotic or still wrong is followed only for a few time
+    steps (multiple shooting: Bock 1983); gaps between windows are penalised on the scale `windows.leap`. Derivatives come from the
+    variational equations, integrated with the states. States are eliminated, so each step costs a banded solve.
+    """
+    support = np.flatnonzero(coefficients.ravel())
+    starts = windows.starts if starts is None else starts
+    substeps = SUBSTEPS
+    pieces = _linearised(library, known, windows, substeps, coefficients, starts)
+    damping = 1e-3
+    for _ in range(steps):
+        if not np.isfinite(pieces.squares):
+            break
+        before = pieces.squares
+        for _ in range(6):
+            change, moved = _step(windows, pieces, support, damping)
+            trial = coefficients.copy().ravel()
+            trial[support] += change
+            trial = trial.reshape(coefficients.shape)
+            attempt = _linearised(library, known, windows, substeps, trial, starts + moved)
+            if attempt.squares < pieces.squares:
+                coefficients, starts, pieces = trial, starts + moved, attempt
+                damping = max(damping / 10, 1e-12)
+                break
+            damping *= 10
+        else:
+            break
+        if before - pieces.squares < 1e-4 * (1 + pieces.squares):
+            finer = _linearised(library, known, windows, 2 * substeps, coefficients, starts)
+            if substeps >= MOST_SUBSTEPS or abs(finer.squares - pieces.squares) < INACCURACY * (1 + pieces.squares):
+                break
+            substeps, pieces = 2 * substeps, finer
+    return Fit(coefficients, starts, _reduced(windows, pieces))
+
+
+class _Pieces(NamedTuple):
+    """Residuals' products per window; A: states, B: states by coefficients, C: coefficients."""
+
+    squares: float
+    diagonal: np.ndarray
+    """`(W, d, d)`."""
+    coupling: np.ndarray
+    """`(W, d, d)`: block between a window and the next."""
+    border: np.ndarray
+    """`(W, d, q)`."""
+    corner: np.ndarray
+    """`(q, q)`."""
+    gradient_states: np.ndarray
+    gradient_coefficients: np.ndarray
+
+
+def _linearised(
+    library: Library, known: KnownField | None, windows: Windows, substeps: int, coefficients: np.ndarray, starts: np.ndarray
+) -> _Pieces:
+    arrays = (windows.times, windows.values, windows.weights, windows.controls, windows.linked, windows.leap, float(substeps))
+    found = _normal_equations(library, known, *(jnp.asarray(each) for each in (*arrays, coefficients, starts)))
+    squares, *rest = (np.asarray(each) for each in found)
+    finite = bool(np.isfinite(squares)) and all(np.isfinite(each).all() for each in rest)
+    return _Pieces(float(squares) if finite else np.inf, *rest)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _normal_equations(
+    library: Library, known: KnownField | None, times: Array, values: Array, weights: Array, controls: Array, linked: Array,
+    leap: Array, substeps: Array, coefficients: Array, starts: Array,
+) -> tuple[Array, ...]:  # fmt: skip
+    shoot = partial(_shoot, library, known, coefficients, substeps)
+    states, by_start, by_coefficients = jax.vmap(shoot)(times, controls, starts)
+    windows, points, count = states.shape
+    size = by_coefficients.shape[-1]
+    residual = (weights * (states - values)).reshape(windows, points * count)
+    to_start = (weights[..., None] * by_start).reshape(windows, points * count, count)
+    to_coefficients = (weights[..., None] * by_coefficients).reshape(windows, points * count, size)
+    linking = linked.astype(states.dtype)[:, None] / leap
+    gap = linking * (jnp.roll(starts, -1, axis=0) - states[:, -1])
+    gap_start = -linking[..., None] * by_start[:, -1]
+    gap_coefficients = -linking[..., None] * by_coefficients[:, -1]
+    gap_next = linking[..., None] * jnp.eye(count, dtype=states.dtype)
+    product = partial(jnp.einsum, "wri,wrj->wij")
+    diagonal = product(to_start, to_start) + product(gap_start, gap_start) + jnp.roll(product(gap_next, gap_next), 1, axis=0)
+    border = product(to_start, to_coefficients) + product(gap_start, gap_coefficients)
+    border = border + jnp.roll(product(gap_next, gap_coefficients), 1, axis=0)
+    rows = jnp.concatenate([to_coefficients, gap_coefficients], axis=1).reshape(-1, size)
+    all_residuals = jnp.concatenate([residual, gap], axis=1)
+    pull = jnp.einsum("wri,wr->wi", to_start, residual) + jnp.einsum("wri,wr->wi", gap_start, gap)
+    pull = pull + jnp.roll(jnp.einsum("wri,wr->wi", gap_next, gap), 1, axis=0)
+    squares = jnp.sum(all_residuals**2)
+    return squares, diagonal, product(gap_start, gap_next), border, rows.T @ rows, pull, rows.T @ all_residuals.reshape(-1)
+
+
+def _shoot(
+    library: Library, known: KnownField | None, coefficients: Array, substeps: Array, times: Array, controls: Array, start: Array
+) -> tuple[Array, Array, Array]:
+    """One window: states at its times and their derivatives by the start and by all coefficients (Hairer, Norsett & Wanner 1993, I.14).
+
+    Classical Runge-Kutta, `substeps` steps between neighbouring times. The four stages are one loop, so that compilation is short.
+    """
+    count, size = start.shape[0], coefficients.size
+
+    def field(state: Array, inputs: Array) -> Array:
+        variables = jnp.concatenate([state, inputs])
+        value = library(variables) @ coefficients
+        return value if known is None else value + known(variables)
+
+    def slope(pair: Array, inputs: Array) -> Array:
+        state, sensitivity = pair[:, 0], pair[:, 1:]
+        jacobian = jax.jacfwd(field)(state, inputs)
+        terms = library(jnp.concatenate([state, inputs]))
+        forcing = (terms[None, :, None] * jnp.eye(count, dtype=state.dtype)[:, None, :]).reshape(count, size)
+        forced = jnp.concatenate([jnp.zeros_like(jacobian), forcing], axis=1)
+        return jnp.concatenate([field(state, inputs)[:, None], jacobian @ sensitivity + forced], axis=1)
+
+    def across(pair: Array, ends: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+        first, last, before, after = ends
+        step = (last - first) / substeps
+
+        def one(index: Array, pair: Array) -> Array:
+            def stage(carry: tuple[Array, Array], weights: Array) -> tuple[tuple[Array, Array], None]:
+                total, previous = carry
+                share = (index + weights[0]) / substeps
+                found = slope(pair + weights[0] * step * previous, before + share * (after - before))
+                return (total + weights[1] * step * found, found), None
+
+            return jax.lax.scan(stage, (pair, jnp.zeros_like(pair)), jnp.array(RUNGE_KUTTA, dtype=pair.dtype))[0][0]
+
+        after_all = jax.lax.fori_loop(0, substeps.astype(int), one, pair)
+        return after_all, after_all
+
+    begin = jnp.concatenate([start[:, None], jnp.eye(count, dtype=start.dtype), jnp.zeros((count, size), dtype=start.dtype)], axis=1)
+    _, later = jax.lax.scan(across, begin, (times[:-1], times[1:], controls[:-1], controls[1:]))
+    path = jnp.concatenate([begin[None], later])
+    return path[:, :, 0], path[:, :, 1 : count + 1], path[:, :, count + 1 :]
+
+
+def _factor(windows: Windows, pieces: _Pieces, damping: float) -> np.ndarray:
+    """Cholesky factor of the states' block-tridiagonal matrix in banded storage."""
+    count = windows.count
+    states = pieces.diagonal.shape[1]
+    size = count * states
+    banded = np.zeros((2 * states, size))
+    diagonal = pieces.diagonal[:count].copy()
+    corner = np.einsum("wii->wi", diagonal)
+    corner *= 1 + damping
+    corner += 1e-12 * corner.max()
+    for row in range(states):
+        for column in range(row + 1):
+            banded[row - column, column::states] = diagonal[:, row, column]
+        for column in range(states):  # block (next, this) = coupling'
+            banded[states + row - column, column : size - states : states] = pieces.coupling[: count - 1, column, row]
+    return cholesky_banded(banded, lower=True)
+
+
+def _eliminated(windows: Windows, pieces: _Pieces, support: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(solutions for states per coefficient and for the gradient, reduced matrix, reduced gradient) of the coefficients in `support`."""
+    border = pieces.border[: windows.count].reshape(-1, pieces.border.shape[-1])[:, support]
+    pull = pieces.gradient_states[: windows.count].reshape(-1)
+    solved = cho_solve_banded((_factor(windows, pieces, damping), True), np.concatenate([border, pull[:, None]], axis=1))
+    matrix = pieces.corner[np.ix_(support, support)] - border.T @ solved[:, :-1]
+    return solved, (matrix + matrix.T) / 2, pieces.gradient_coefficients[support] - border.T @ solved[:, -1]
+
+
+def _step(windows: Windows, pieces: _Pieces, support: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    moved = np.zeros(pieces.gradient_states.shape)
+    try:
+        solved, matrix, gradient = _eliminated(windows, pieces, support, damping)
+        scale = np.sqrt(np.maximum(np.diag(pieces.corner)[support], 1e-300))
+        system = matrix / np.outer(scale, scale) + (damping + 1e-14) * np.eye(len(support))
+        change = -np.linalg.solve(system, gradient / scale) / scale
+    except (LinAlgError, np.linalg.LinAlgError):
+        return np.full(len(support), np.nan), moved
+    moved[: windows.count] = -(solved[:, -1] + solved[:, :-1] @ change).reshape(windows.count, -1)
+    return change, moved
+
+
+def _reduced(windows: Windows, pieces: _Pieces) -> Quadratic:
+    everything = np.arange(pieces.corner.shape[0])
+    points = int((windows.weights > 0).sum())
+    if not np.isfinite(pieces.squares):
+        return Quadratic(np.inf, np.zeros(len(everything)), np.eye(len(everything)), points)
+    _, matrix, gradient = _eliminated(windows, pieces, everything, 0.0)
+    return Quadratic(pieces.squares, gradient, matrix, points)

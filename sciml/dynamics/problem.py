@@ -1,0 +1,103 @@
+"""Dynamics: a user's vector field with unknown coefficients, what was measured of it, and how the measurements scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.dynamics.noise import Gaussian, Noise
+from sciml.dynamics.series import TimeSeries
+from sciml.errors import ProblemError, suggest
+from sciml.problem import parameter_names
+from sciml.unknown import Coefficients
+
+TIME = "t"
+
+
+class Dynamics(Coefficients):
+    """Base of all ordinary differential equations whose coefficients are to be found from a time series.
+
+    The arguments of `vector_field` are the states by name (and `t` and the series' controls, where it needs them); it returns the
+    time derivative of each state, in the same order. A channel of the series that is called like a state measures it; anything
+    else that was measured is said by `observe`. See `docs/design.md`, 3.7.
+    """
+
+    noise: ClassVar[Noise] = Gaussian()
+    hold_out: ClassVar[int] = 0
+    """Last points of each trajectory that are kept from the fit and forecast instead."""
+    sizes: ClassVar[Mapping[str, float]] = {}
+    """Typical sizes of states that nobody measured and whose initial value is not known; 1 where nothing is said."""
+
+    def series(self) -> TimeSeries:
+        """What was measured."""
+        raise ProblemError(f"{self.name} has no data; write a method `def series(self)` that returns a sciml.TimeSeries")
+
+    def initial(self) -> Mapping[str, Any]:
+        """Initial values that are known, or functions of the coefficients, by state; every other one is found."""
+        return {}
+
+    @cached_property
+    def measured(self) -> TimeSeries:
+        """The series, checked against the vector field."""
+        series = self.series()
+        mistakes = [
+            f"channel '{name}' is neither a state nor returned by `observe`; {suggest(name, self.states)}"
+            for name in series.names
+            if name not in self.states and not hasattr(self, "observe")
+        ]
+        if TIME in series.names:
+            mistakes.append("a channel is called 't', which is time; give it another name")
+        if mistakes:
+            raise ProblemError(mistakes, self.name)
+        self.noise.check(np.concatenate(series.values), series.names)
+        return series
+
+    @cached_property
+    def states(self) -> tuple[str, ...]:
+        """The names of the states, in the order of the vector field's arguments."""
+        if not callable(getattr(self, "vector_field", None)):
+            raise ProblemError(f"{self.name} has no vector field; write a method `def vector_field(self, x, y)`")
+        inputs = (TIME, *self.series().control_names)
+        return tuple(name for name in parameter_names(self.vector_field) if name not in inputs)  # type: ignore[attr-defined]
+
+    def derivative(self, t: Array, state: Array, controls: Array, unknowns: Mapping[str, Array]) -> Array:
+        """The time derivative `(states,)` at time `t`, state `(states,)` and controls `(controls,)`."""
+        known = dict(zip(self.states, state, strict=True)) | {TIME: t}
+        known |= dict(zip(self.measured.control_names, controls, strict=True))
+        bound = self.bind(unknowns)
+        given = [known[name] for name in parameter_names(bound.vector_field)]  # type: ignore[attr-defined]
+        slopes = bound.vector_field(*given)  # type: ignore[attr-defined]
+        return self._stacked(slopes, state.dtype, "vector_field")
+
+    def observed(self, state: Array, unknowns: Mapping[str, Array]) -> Array:
+        """What the channels would show of a state `(states,)`, without noise."""
+        known = dict(zip(self.states, state, strict=True))
+        if hasattr(self, "observe"):
+            bound = self.bind(unknowns)
+            known |= bound.observe(*(known[name] for name in parameter_names(bound.observe)))  # type: ignore[attr-defined]
+        missing = [name for name in self.measured.names if name not in known]
+        if missing:
+            raise ProblemError(f"`observe` does not return the channel '{missing[0]}'; return a dictionary with {', '.join(missing)}")
+        return jnp.stack([jnp.asarray(known[name], state.dtype) for name in self.measured.names])
+
+    def start(self, free: Array, unknowns: Mapping[str, Array]) -> Array:
+        """The initial state: `free` where nothing else is said by `initial`."""
+        given = self.bind(unknowns).initial()
+        strange = [name for name in given if name not in self.states]
+        if strange:
+            raise ProblemError(f"`initial` of {self.name}: there is no state '{strange[0]}'; {suggest(strange[0], self.states)}")
+        return jnp.stack([jnp.asarray(given.get(name, free[number]), free.dtype) for number, name in enumerate(self.states)])
+
+    def _stacked(self, slopes: Any, dtype: Any, what: str) -> Array:
+        parts = tuple(slopes) if isinstance(slopes, tuple | list) else (slopes,)
+        if len(parts) != len(self.states):
+            raise ProblemError(
+                f"{what} of {self.name} returns {len(parts)} values for {len(self.states)} states ({', '.join(self.states)}); "
+                "return one derivative per state, in the order of the arguments"
+            )
+        return jnp.stack([jnp.asarray(part, dtype) for part in parts])

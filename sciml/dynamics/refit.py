@@ -1,0 +1,188 @@
+"""Coefficients fitted through the solver: Gauss-Newton on all windows, the noise from the misfit, intervals from the curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.stats import t as student
+
+from sciml.dynamics import levenberg_marquardt
+from sciml.dynamics.shooting import Shooting
+from sciml.jacobian import Linearised
+from sciml.uncertainty import spread, why_not
+
+LEVEL = 0.95
+
+ROUNDS = 8
+"""Alternations between the fit and the standard deviations of the noise."""
+
+SETTLED = 0.01
+"""Relative change of the noise below which it has settled."""
+
+QUIETEST = 1e-6
+"""Smallest noise, relative to a channel's size: below it lies what the solver itself may be wrong by."""
+
+VAGUE = 1.0
+"""A standard error as large as the coefficient itself: not even its size is known."""
+
+TOGETHER = 0.995
+"""Correlation beyond which two coefficients are known only in combination."""
+
+
+class Coefficient(NamedTuple):
+    """A fitted coefficient; `lower` and `upper` bound its interval at the level `LEVEL`."""
+
+    value: float
+    standard_error: float | None
+    lower: float | None
+    upper: float | None
+    reason: str | None
+    """What these data cannot tell about it."""
+
+    def __str__(self) -> str:
+        if self.standard_error is None or self.lower is None or self.upper is None:
+            return f"{self.value:.6g} ({self.reason})"
+        note = f" ({self.reason})" if self.reason else ""
+        return f"{self.value:.4g} [{self.lower:.4g}, {self.upper:.4g}]{note}"
+
+
+class Refit(NamedTuple):
+    """A fit through the solver and how well the data determine it."""
+
+    theta: np.ndarray
+    sigma: np.ndarray
+    """`(channels,)`: standard deviation of the noise, on the scale of the noise model."""
+    coefficients: dict[str, Coefficient]
+    correlation: np.ndarray
+    """`(k, k)` of the coefficients; NaN where one has no standard error."""
+    covariance: np.ndarray
+    """`(P, P)` of `theta`."""
+    degrees: float
+    """Degrees of freedom that are left."""
+    converged: bool
+    steps: int
+
+
+def refit(shooting: Shooting, theta: Array | np.ndarray, steps: int = 100, rounds: int = ROUNDS) -> Refit:
+    """Fits all trainable numbers and all starting states by Levenberg-Marquardt, with the noise of each channel from its misfit.
+
+    The standard deviations and the fit take turns until both have settled: maximum likelihood for normal noise on the noise's own
+    scale, corrected for the degrees of freedom. The covariance is that of `sciml.uncertainty` (Gauss-Newton).
+    """
+    sigma, found, taken = shooting.sigma, None, 0
+    theta = jnp.asarray(theta, shooting.dtype)
+    fit = jax.jit(lambda theta, sigma: levenberg_marquardt.minimise(lambda at: shooting.linearise(at, sigma), theta, steps))
+    for _ in range(rounds):
+        found = fit(theta, sigma)
+        theta, taken = found.theta, taken + int(found.step)
+        before, left = np.asarray(sigma), _degrees(shooting, found.jacobian)
+        sigma = noise_level(shooting, shooting.misfits(np.asarray(found.residuals), before), left)
+        if np.max(np.abs(np.log(np.asarray(sigma) / before))) < SETTLED:
+            break
+    assert found is not None
+    return _describe(shooting, found, np.asarray(sigma), taken)
+
+
+def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.ndarray, steps: int) -> Refit:
+    """How well the data determine a fit."""
+    theta, residuals, jacobian = found.theta, found.residuals, found.jacobian
+    columns = jnp.linalg.norm(jacobian, axis=0)
+    columns = jnp.where(columns > 0, columns, 1.0)
+    rows = Linearised(residuals, jacobian / columns[None], jnp.ones_like(residuals), shooting.measured_rows())
+    covariance, free, _, left = (np.asarray(each) for each in spread(rows, np.arange(theta.size)))
+    covariance = covariance / np.outer(columns, columns)
+    names = tuple(shooting.unknowns(theta))
+    slopes = _slopes(shooting, theta)
+    correlation = _correlation(slopes @ covariance @ slopes.T)
+    values = {name: float(value) for name, value in shooting.unknowns(theta).items()}
+    errors = np.sqrt(np.maximum(np.diag(slopes @ covariance @ slopes.T), 0.0))
+    quantile = float(student.ppf(0.5 * (1 + LEVEL), max(float(left), 1.0)))
+    coefficients = {}
+    for number, name in enumerate(names):
+        share = float(free[np.abs(slopes[number]) > 0].max(initial=0.0))
+        reason = why_not(share, float(left))
+        spread_of = None if reason else float(errors[number])
+        lower, upper = (None, None) if reason else _interval(shooting, name, values[name], float(errors[number]), quantile)
+        partners = [names[other] for other in np.flatnonzero(np.abs(correlation[number]) > TOGETHER) if other != number]
+        coefficients[name] = Coefficient(
+            values[name], spread_of, lower, upper, reason or _weakness(values[name], float(errors[number]), partners)
+        )
+    unclear = np.array([each.standard_error is None for each in coefficients.values()], bool)
+    correlation[unclear] = correlation[:, unclear] = np.nan
+    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), bool(found.converged), steps)
+
+
+def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray) -> Refit:
+    """A network as it was trained: the noise from its misfit, and nothing about what the data determine."""
+    counts = np.maximum(shooting.windows.mask.sum(axis=(0, 1)), 1)
+    sigma = np.sqrt(np.sum(misfits**2, axis=(0, 1)) / counts)
+    size = np.asarray(theta).size
+    empty = np.zeros((0, 0))
+    return Refit(np.asarray(theta), sigma, {}, empty, np.zeros((size, size)), float("nan"), True, 0)
+
+
+def recall(
+    shooting: Shooting, theta: np.ndarray, covariance: np.ndarray, coefficients: Mapping[str, Mapping[str, Any]], converged: bool
+) -> Refit:
+    """A refit from what was kept of it."""
+    slopes = _slopes(shooting, jnp.asarray(theta, shooting.dtype))
+    named = {name: Coefficient(*(row[part] for part in Coefficient._fields)) for name, row in coefficients.items()}
+    sigma = np.asarray(shooting.sigma)
+    return Refit(theta, sigma, named, _correlation(slopes @ covariance @ slopes.T), covariance, float("nan"), converged, 0)
+
+
+def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:
+    """`(channels,)`: root mean square misfit per channel, corrected for the share of degrees of freedom that the fit has used."""
+    counts = np.maximum(shooting.windows.mask.sum(axis=(0, 1)), 1)
+    share = np.clip(left / shooting.measured, 1.0 / shooting.measured, 1.0)
+    level = np.sqrt(np.sum(misfits**2, axis=(0, 1)) / (counts * share))
+    sizes = np.asarray(shooting.channel_size)
+    return jnp.asarray(np.maximum(level, QUIETEST * sizes), shooting.dtype)
+
+
+def _slopes(shooting: Shooting, theta: Array) -> np.ndarray:
+    """Derivatives `(k, P)` of the named coefficients."""
+    names = tuple(shooting.unknowns(theta))
+    if not names:
+        return np.zeros((0, theta.size))
+    return np.asarray(jax.jacobian(lambda theta: jnp.stack([shooting.unknowns(theta)[name] for name in names]))(theta))
+
+
+def _degrees(shooting: Shooting, jacobian: Array) -> float:
+    """Measured values minus the trace of the part of the hat matrix that belongs to them."""
+    columns = jnp.linalg.norm(jacobian, axis=0)
+    scaled = jacobian / jnp.where(columns > 0, columns, 1.0)[None]
+    left, sizes, _ = jnp.linalg.svd(scaled, full_matrices=False)
+    used = left[shooting.measured_rows()][:, sizes > 1e-10 * sizes[0]]
+    return float(shooting.measured - jnp.sum(used**2))
+
+
+def _correlation(covariance: np.ndarray) -> np.ndarray:
+    errors = np.sqrt(np.diag(covariance))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return covariance / np.outer(errors, errors)
+
+
+def _interval(shooting: Shooting, name: str, value: float, error: float, quantile: float) -> tuple[float, float]:
+    """On the scale on which the coefficient is trained, so that a positive one has a positive interval."""
+    unknown = shooting.field.unknowns().get(name)
+    if unknown is not None and unknown.positive:
+        factor = float(np.exp(min(quantile * error / value, 700.0)))
+        return value / factor, value * factor
+    lower, upper = value - quantile * error, value + quantile * error
+    if unknown is not None and unknown.lower is not None and unknown.upper is not None:
+        return max(lower, unknown.lower), min(upper, unknown.upper)
+    return lower, upper
+
+
+def _weakness(value: float, error: float, partners: list[str]) -> str | None:
+    if partners:
+        return f"only known in combination with {', '.join(partners)}"
+    if error >= VAGUE * abs(value):
+        return "hardly determined by these data: the standard error is as large as the value"
+    return None

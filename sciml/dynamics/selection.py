@@ -1,0 +1,166 @@
+"""Which candidate terms the data call for: best subsets of every size, an information criterion, stability over resamples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BEAM = 12
+"""Subsets of every size that are kept while the search goes on."""
+
+SWEEPS = 3
+"""Times that the search goes up to larger subsets and down again."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A choice of terms and its least-squares fit."""
+
+    terms: tuple[int, ...]
+    coefficients: np.ndarray
+    """`(candidates,)`, zero for terms left out."""
+    squares: float
+    """Sum of squared residuals."""
+
+
+def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[Subset]:
+    """The best subset found of every size from 0 to `largest`: a beam search that adds terms and takes them away again.
+
+    `design` is `(rows, candidates)`. Going down as well as up removes terms that only stood in for a pair that came later,
+    where sequential thresholding (Brunton et al. 2016, PNAS 113, 3932-3937) or a greedy search would keep them.
+    """
+    norms = np.linalg.norm(design, axis=0)
+    usable = np.isfinite(norms) & (norms > 0)
+    scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
+    triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
+    count = design.shape[1]
+    columns, goal = triangle[:, :count], triangle[:, count]
+    largest = min(largest, int(usable.sum()), max(len(target) - 1, 0))
+    beams: list[dict[tuple[int, ...], float]] = [{} for _ in range(largest + 1)]
+    beams[0][()] = float(goal @ goal)
+    for _ in range(SWEEPS):
+        before = [min(beam.values(), default=np.inf) for beam in beams]
+        for size in range(largest):
+            for terms in list(beams[size]):
+                _merge(beams[size + 1], _larger(columns, goal, usable, terms))
+        for size in range(largest, 1, -1):
+            for terms in list(beams[size]):
+                _merge(beams[size - 1], _smaller(columns, goal, terms))
+        if all(min(beam.values(), default=np.inf) >= 0.999999 * old for beam, old in zip(beams, before, strict=True)):
+            break
+    found = []
+    for beam in beams:
+        if beam:
+            terms = min(beam, key=lambda each: beam[each])
+            found.append(_fitted(design, target, terms))
+    return found
+
+
+def penalty(size: int, rows: int, candidates: int) -> float:
+    """What `size` terms must gain in the sum of squares, for noise of unit variance.
+
+    Bayesian information (Schwarz 1978) counts the rows, risk inflation (Foster & George 1994, Ann. Stat. 22, 1947-1975) the
+    candidates: of many, one will fit the noise by chance.
+    """
+    return size * (float(np.log(max(rows, 2))) + 2 * float(np.log(max(candidates, 1))))
+
+
+def chosen(subsets: list[Subset], rows: int, candidates: int) -> Subset:
+    """The subset of a path with the least information criterion, for rows of unit variance.
+
+    Where even the largest subset leaves more than that, the library is only approximately right, and the variance is what it leaves.
+    """
+    last = subsets[-1]
+    variance = max(1.0, last.squares / max(rows - len(last.terms), 1))
+    return min(subsets, key=lambda subset: subset.squares / variance + penalty(len(subset.terms), rows, candidates))
+
+
+def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, variance: float) -> tuple[int, ...]:
+    """Adds, drops and exchanges single terms as long as that lowers the information criterion.
+
+    The criterion is that of `chosen` for `rows` measurements with noise of `variance`; all columns of `design` are candidates.
+    """
+    candidates = design.shape[1]
+    norms = np.linalg.norm(design, axis=0)
+    usable = np.isfinite(norms) & (norms > 0)
+    scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
+    triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
+    columns, goal = triangle[:, :candidates], triangle[:, candidates]
+
+    def criterion(terms: tuple[int, ...], squares: float) -> float:
+        return squares / variance + penalty(len(terms), rows, candidates)
+
+    start = _fitted(columns, goal, terms)
+    best, value = terms, criterion(terms, start.squares)
+    while True:
+        smaller = _smaller(columns, goal, best) if best else {}
+        larger = _larger(columns, goal, usable, best)
+        swapped = {}
+        for less in sorted(smaller, key=lambda each: smaller[each])[:BEAM]:
+            swapped |= _larger(columns, goal, usable, less)
+        found = {key: criterion(key, squares) for key, squares in (smaller | larger | swapped).items()}
+        winner = min(found, key=lambda each: found[each], default=best)
+        if winner == best or found[winner] >= value - 1e-9 * (1 + abs(value)):
+            return best
+        best, value = winner, found[winner]
+
+
+def inclusion(
+    design: np.ndarray, coefficients: np.ndarray, rows: int, variance: float, resamples: int, random: np.random.Generator
+) -> np.ndarray:
+    """How often resampled noise leads to each term: a parametric bootstrap of the choice, `(candidates,)` shares between 0 and 1.
+
+    Each resample adds fresh noise of `variance` to what the chosen model predicts, and chooses again.
+    """
+    terms = tuple(int(term) for term in np.flatnonzero(coefficients))
+    counts = np.zeros(len(coefficients))
+    for _ in range(resamples):
+        target = design @ coefficients + np.sqrt(variance) * random.normal(size=len(design))
+        counts[list(improved(design, target, terms, rows, variance))] += 1
+    return counts / max(resamples, 1)
+
+
+def _merge(beam: dict[tuple[int, ...], float], more: dict[tuple[int, ...], float]) -> None:
+    beam.update(more)
+    for terms in sorted(beam, key=lambda each: beam[each])[BEAM:]:
+        del beam[terms]
+
+
+def _larger(columns: np.ndarray, goal: np.ndarray, usable: np.ndarray, terms: tuple[int, ...]) -> dict[tuple[int, ...], float]:
+    """All subsets with one term more, and their sums of squares."""
+    chosen = list(terms)
+    orthogonal = np.linalg.qr(columns[:, chosen])[0]
+    left = goal - orthogonal @ (orthogonal.T @ goal)
+    free = columns - orthogonal @ (orthogonal.T @ columns)
+    lengths = (free**2).sum(axis=0)
+    open_terms = usable & (lengths > 1e-18)
+    open_terms[chosen] = False
+    gains = (left @ free) ** 2 / np.where(open_terms, lengths, 1.0)
+    squares = float(left @ left)
+    best = [term for term in np.argsort(-np.where(open_terms, gains, -1.0))[:BEAM] if open_terms[term]]
+    return {tuple(sorted((*terms, int(term)))): squares - float(gains[term]) for term in best}
+
+
+def _smaller(columns: np.ndarray, goal: np.ndarray, terms: tuple[int, ...]) -> dict[tuple[int, ...], float]:
+    """All subsets with one term less, and their sums of squares."""
+    orthogonal, triangle = np.linalg.qr(columns[:, list(terms)])
+    projected = orthogonal.T @ goal
+    squares = float(goal @ goal - projected @ projected)
+    try:
+        inverse = np.linalg.inv(triangle)
+    except np.linalg.LinAlgError:
+        return {}
+    coefficients = inverse @ projected
+    losses = coefficients**2 / (inverse**2).sum(axis=1)
+    return {terms[:place] + terms[place + 1 :]: squares + float(loss) for place, loss in enumerate(losses)}
+
+
+def _fitted(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...]) -> Subset:
+    coefficients = np.zeros(design.shape[1])
+    if terms:
+        chosen = design[:, list(terms)]
+        norms = np.linalg.norm(chosen, axis=0)
+        coefficients[list(terms)] = np.linalg.lstsq(chosen / norms, target, rcond=None)[0] / norms
+    residual = target - design @ coefficients
+    return Subset(terms, coefficients, float(residual @ residual))

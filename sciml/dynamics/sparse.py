@@ -1,0 +1,214 @@
+"""discover_sparse: from a time series to a sparse model, with the library, the terms and the coefficients chosen by the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.dynamics import equations
+from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
+from sciml.dynamics.likelihood import Fit, KnownField, Windows, cut, maximise
+from sciml.dynamics.selection import best_subsets, chosen, improved, inclusion, penalty
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.smoothing import Smoothed, smooth
+from sciml.dynamics.weak_form import weak_rows, weighted_rows
+
+MOST_TERMS = 12
+"""Terms per equation in the weak-form regression."""
+
+REWEIGHTINGS = 3
+ROUNDS = 5
+"""Times that terms are chosen again after the coefficients were fitted."""
+
+
+@dataclass(frozen=True, eq=False)
+class SparseModel:
+    """A right-hand side that is linear in few candidate terms; callable as a vector field `(t, state, args)`.
+
+    `args` is None, or a function that gives the control inputs at a time. Coefficients are in the units of the data.
+    """
+
+    library: Library
+    coefficients: np.ndarray
+    """`(terms, states)`, zero where a term is left out."""
+    standard_errors: np.ndarray
+    """`(terms, states)`; NaN where a term is left out."""
+    inclusion: np.ndarray
+    """`(terms, states)`: how often resamples of the data choose the term; NaN where `resamples` was 0."""
+    names: tuple[str, ...]
+    noise: np.ndarray
+    """`(states,)`: standard deviation of the measurements around the trajectory."""
+    information: float
+    """Extended Bayesian information criterion; comparable between models of the same series."""
+    initial_states: np.ndarray
+    """`(trajectories, states)`: estimated states at the first times."""
+    known: KnownField | None = None
+
+    def __call__(self, t: Any, y: Array, args: Any = None) -> Array:
+        variables = y if args is None else jnp.concatenate([y, jnp.atleast_1d(args(t))])
+        field = self.library(variables) @ jnp.asarray(self.coefficients, dtype=y.dtype)
+        return field if self.known is None else field + self.known(variables)
+
+    @property
+    def support(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the terms in each equation."""
+        names = self.library.names()
+        return tuple(tuple(names[row] for row in np.flatnonzero(column)) for column in self.coefficients.T)
+
+    def equations(self, form: Literal["text", "latex", "sympy"] = "text") -> Any:
+        """The right-hand sides in symbols; in text and LaTeX the standard error of the last digits stands in brackets."""
+        if form == "sympy":
+            return equations.sympy(self.library, self.coefficients, self.names)
+        write = equations.text if form == "text" else equations.latex
+        return write(self.library, self.coefficients, self.names, self.standard_errors)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A library's best model before libraries are compared."""
+
+    library: Library
+    fit: Fit
+    starts_of_trajectories: np.ndarray
+
+    @cached_property
+    def size(self) -> int:
+        """Non-zero coefficients."""
+        return int(np.count_nonzero(self.fit.coefficients))
+
+    def information(self, variance: float) -> float:
+        """The information criterion when the noise has `variance` times the variance that the smoothing found."""
+        points = self.fit.quadratic.points
+        return self.fit.quadratic.squares / variance + penalty(self.size, points, self.fit.coefficients.size)
+
+
+def default_libraries(series: TimeSeries) -> tuple[Library, ...]:
+    """Polynomials, of a degree that leaves at most a few dozen terms; and elementary functions beside polynomials of low degree."""
+    variables = (*series.names, *series.control_names)
+    count = len(variables)
+    degree = {1: 6, 2: 5, 3: 4, 4: 3}.get(count, 2)
+    modulus = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("abs", ((i, 1.0),)))) for i in range(count)))
+    logarithms = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("log", ((i, 1.0),)))) for i in range(count)))
+    elementary = (
+        polynomials(variables, {1: 3, 2: 2}.get(count, 1)) + functions(variables, ("sin", "cos"), (1.0, 2.0)) + modulus + logarithms
+    )
+    return polynomials(variables, degree), elementary + differences(variables, ("sin", "cos"))
+
+
+def discover_sparse(
+    series: TimeSeries,
+    library: Library | Sequence[Library] | None = None,
+    known: KnownField | None = None,
+    resamples: int = 50,
+    seed: int = 0,
+) -> SparseModel:
+    """A sparse model of the series: smoothing, weak-form regression, then maximum likelihood through short integrations.
+
+    `library` defaults to `default_libraries`; of several libraries the information criterion chooses. `known` is a part of the
+    right-hand side that is given (made of jax.numpy, `(..., variables) -> (..., states)`). `resamples` counts the bootstrap resamples
+    behind the inclusion probabilities. Raises `ProblemError` for a series that cannot be smoothed.
+    """
+    smoothed = smooth(series)
+    given = default_libraries(series) if library is None else (library,) if isinstance(library, Library) else tuple(library)
+    windows = cut(series, smoothed)
+    candidates = [found for each in given for found in propose(series, smoothed, windows, each, known)]
+    variance = max(1.0, min(each.fit.quadratic.squares / each.fit.quadratic.points for each in candidates))
+    best = min(candidates, key=lambda each: each.information(variance))
+    return _model(series, smoothed, best, variance, known, _stability(best.fit, resamples, seed))
+
+
+def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: KnownField | None = None) -> np.ndarray:
+    """Sparse coefficients `(terms, states)` by weak-form regression alone: per equation the subset that the criterion chooses."""
+    evaluated = None if known is None else lambda points: np.asarray(known(jnp.asarray(points)))
+    rows = weak_rows(series, smoothed, library, evaluated)
+    coefficients = np.zeros((len(library), series.channels))
+    for _ in range(REWEIGHTINGS):
+        columns = []
+        for equation in range(series.channels):
+            weighted = weighted_rows(rows, coefficients, equation)
+            path = best_subsets(weighted.design, weighted.target, min(MOST_TERMS, len(weighted.target) // 2))
+            columns.append(chosen(path, len(weighted.target), len(library)).coefficients)
+        coefficients = np.stack(columns, axis=1)
+    return coefficients
+
+
+def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None) -> list[Candidate]:
+    """The library's model: weak-form regression starts it, then coefficients and terms take turns until the terms stay."""
+    coefficients = regress(series, smoothed, library, known)
+    fit = maximise(library, windows, coefficients, known=known)
+    best: Candidate | None = None
+    for _ in range(ROUNDS):
+        candidate = Candidate(library, fit, _first_states(series, windows, fit))
+        points = fit.quadratic.points
+        variance = max(1.0, min(fit.quadratic.squares, best.fit.quadratic.squares if best else np.inf) / points)
+        if best is not None and candidate.information(variance) >= best.information(variance):
+            break
+        best = candidate
+        if not np.isfinite(fit.quadratic.squares):
+            break
+        design, target = fit.least_squares()
+        before = tuple(int(index) for index in np.flatnonzero(fit.coefficients.ravel()))
+        terms = improved(design, target, before, points, _achievable(fit, design, target))
+        if terms == before:
+            break
+        fit = maximise(library, windows, _restarted(fit, design, target, terms), fit.starts, known)
+    return [best] if best else []
+
+
+def _stability(fit: Fit, resamples: int, seed: int) -> np.ndarray:
+    if resamples == 0 or not np.isfinite(fit.quadratic.squares):
+        return np.full(fit.coefficients.shape, np.nan)
+    design, target = fit.least_squares()
+    variance = _achievable(fit, design, target)
+    random = np.random.default_rng(seed)
+    shares = inclusion(design, fit.coefficients.ravel(), fit.quadratic.points, variance, resamples, random)
+    return shares.reshape(fit.coefficients.shape)
+
+
+def _achievable(fit: Fit, design: np.ndarray, target: np.ndarray) -> float:
+    """The variance of the residuals, relative to the smoothing's, that all candidate terms together would leave."""
+    gain = float(((target - design @ fit.coefficients.ravel()) ** 2).sum())
+    free = max(fit.quadratic.points - design.shape[1], 1)
+    return max(1.0, (fit.quadratic.squares - gain) / free)
+
+
+def _restarted(fit: Fit, design: np.ndarray, target: np.ndarray, terms: tuple[int, ...]) -> np.ndarray:
+    """Coefficients of the chosen terms by the quadratic model."""
+    columns = design[:, list(terms)]
+    norms = np.linalg.norm(columns, axis=0)
+    coefficients = np.zeros(fit.coefficients.size)
+    coefficients[list(terms)] = np.linalg.lstsq(columns / norms, target, rcond=None)[0] / norms
+    return coefficients.reshape(fit.coefficients.shape)
+
+
+def _first_states(series: TimeSeries, windows: Windows, fit: Fit) -> np.ndarray:
+    ends = np.flatnonzero(~windows.linked[: windows.count])
+    return fit.starts[np.concatenate([[0], ends[:-1] + 1])]
+
+
+def _model(
+    series: TimeSeries, smoothed: Smoothed, best: Candidate, variance: float, known: KnownField | None, inclusion: np.ndarray
+) -> SparseModel:
+    coefficients = best.fit.coefficients
+    support = np.flatnonzero(coefficients.ravel())
+    errors = np.full(coefficients.size, np.nan)
+    if np.isfinite(best.fit.quadratic.squares):
+        errors[support] = np.sqrt(np.diag(best.fit.covariance(support)))
+    noise = smoothed.noise * np.sqrt(min(best.fit.quadratic.squares / best.fit.quadratic.points, 1e12))
+    return SparseModel(
+        best.library,
+        coefficients,
+        errors.reshape(coefficients.shape),
+        inclusion,
+        series.names,
+        noise,
+        best.information(variance),
+        best.starts_of_trajectories,
+        known,
+    )

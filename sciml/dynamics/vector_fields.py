@@ -1,0 +1,202 @@
+"""Vector fields: whatever says how a state changes. A user's own with unknown coefficients, networks, known physics plus a network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sciml.dynamics.library import Library
+from sciml.dynamics.problem import Dynamics
+from sciml.nets.mlp import MLP
+from sciml.unknown import Unknown
+
+
+class VectorField(eqx.Module):
+    """Base of all vector fields: called with time, state `(states,)` and controls `(controls,)`, gives the state's time derivative.
+
+    Its trainable leaves are what a fit changes.
+    """
+
+    states: eqx.AbstractVar[tuple[str, ...]]
+    channels: eqx.AbstractVar[tuple[str, ...]]
+
+    @abstractmethod
+    def __call__(self, t: Array, state: Array, controls: Array) -> Array:
+        """The time derivative `(states,)`."""
+
+    def observe(self, state: Array) -> Array:
+        """What the channels would show of a state, without noise: `(channels,)`. By default the states of the same names."""
+        return state[jnp.array([self.states.index(name) for name in self.channels])]
+
+    def start(self, free: Array) -> Array:
+        """The initial state, `free` `(states,)` where nothing more is known."""
+        return free
+
+    def coefficients(self) -> dict[str, Array]:
+        """The coefficients that have a name, a number each."""
+        return {}
+
+    def unknowns(self) -> dict[str, Unknown]:
+        """Those of them that have bounds."""
+        return {}
+
+
+class Scaling(NamedTuple):
+    """What brings a network's inputs and outputs to order one: mean and size of each state and control, and the time scale."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    control_mean: tuple[float, ...]
+    control_scale: tuple[float, ...]
+    time: float
+
+    def inputs(self, state: Array, controls: Array) -> Array:
+        """Scaled state and controls `(states + controls,)`."""
+        mean = jnp.asarray((*self.mean, *self.control_mean), state.dtype)
+        scale = jnp.asarray((*self.scale, *self.control_scale), state.dtype)
+        return (jnp.concatenate([state, controls]) - mean) / scale
+
+
+class Given(VectorField):
+    """The vector field that a user wrote down as a `Dynamics`, its unknown coefficients trainable."""
+
+    raw: dict[str, Array]
+    """Trainable numbers, zero at the start of each unknown; see `sciml.Unknown.value`."""
+    problem: Dynamics = eqx.field(static=True)
+    states: tuple[str, ...] = eqx.field(static=True)
+    channels: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(self, problem: Dynamics, dtype: Any = jnp.float64) -> None:
+        self.problem, self.states, self.channels = problem, problem.states, problem.measured.names
+        self.raw = {name: jnp.zeros((), dtype) for name in problem.unknowns}
+
+    def __call__(self, t: Array, state: Array, controls: Array) -> Array:
+        return self.problem.derivative(t, state, controls, self.coefficients())
+
+    def observe(self, state: Array) -> Array:
+        return self.problem.observed(state, self.coefficients())
+
+    def start(self, free: Array) -> Array:
+        return self.problem.start(free, self.coefficients())
+
+    def coefficients(self) -> dict[str, Array]:
+        return {name: unknown.value(self.raw[name]) for name, unknown in self.problem.unknowns.items()}
+
+    def unknowns(self) -> dict[str, Unknown]:
+        return self.problem.unknowns
+
+
+class NeuralODE(VectorField):
+    r"""A network for the whole field: $\dot x = (s / \tau)\, N((x - m) / s, u)$ with the data's mean $m$, size $s$ and time scale $\tau$.
+
+    `network` is any Equinox or Flax NNX module `(states + controls,) -> (states,)`.
+    """
+
+    network: Any
+    scaling: Scaling = eqx.field(static=True)
+    states: tuple[str, ...] = eqx.field(static=True)
+    channels: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, t: Array, state: Array, controls: Array) -> Array:
+        scale = jnp.asarray(self.scaling.scale, state.dtype)
+        return scale / self.scaling.time * self.network(self.scaling.inputs(state, controls))
+
+
+class Universal(VectorField):
+    r"""Known physics plus what is missing in it (Rackauckas et al. 2020): $\dot x = f(x, p) + N(x)$, with unknown coefficients in $f$."""
+
+    known: VectorField
+    missing: VectorField
+    states: tuple[str, ...] = eqx.field(static=True)
+    channels: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(self, known: VectorField, missing: VectorField) -> None:
+        self.known, self.missing, self.states, self.channels = known, missing, known.states, known.channels
+
+    def __call__(self, t: Array, state: Array, controls: Array) -> Array:
+        return self.known(t, state, controls) + self.missing(t, state, controls)
+
+    def observe(self, state: Array) -> Array:
+        return self.known.observe(state)
+
+    def start(self, free: Array) -> Array:
+        return self.known.start(free)
+
+    def coefficients(self) -> dict[str, Array]:
+        return self.known.coefficients() | self.missing.coefficients()
+
+    def unknowns(self) -> dict[str, Unknown]:
+        return self.known.unknowns()
+
+
+class SecondOrder(VectorField):
+    """Newton's form: the states are the positions, then their velocities, and only the accelerations `(positions,)` are modelled.
+
+    `network` is any module `(states + controls,) -> (positions,)` on scaled inputs.
+    """
+
+    network: Any
+    scaling: Scaling = eqx.field(static=True)
+    states: tuple[str, ...] = eqx.field(static=True)
+    channels: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, t: Array, state: Array, controls: Array) -> Array:
+        positions = len(self.states) // 2
+        scale = jnp.asarray(self.scaling.scale[:positions], state.dtype)
+        accelerations = scale / self.scaling.time**2 * self.network(self.scaling.inputs(state, controls))
+        return jnp.concatenate([state[positions:], accelerations])
+
+
+class SparseLibrary(VectorField):
+    """A linear combination of candidate terms; those that are not `active` stay out of the equations.
+
+    The trainable `weights` `(k,)`, one per active coefficient, are in units of `sizes`: one is a typical size of each.
+    """
+
+    weights: Array
+    sizes: np.ndarray
+    active: np.ndarray
+    """`(terms, states)`."""
+    library: Library = eqx.field(static=True)
+    states: tuple[str, ...] = eqx.field(static=True)
+    channels: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(self, library: Library, coefficients: np.ndarray, states: tuple[str, ...], channels: tuple[str, ...]) -> None:
+        """`coefficients` `(terms, states)`; a candidate is active where they are not zero."""
+        self.library, self.states, self.channels = library, states, channels
+        self.active = np.asarray(coefficients) != 0
+        chosen = np.asarray(coefficients, float)[self.active]
+        self.sizes = np.abs(chosen)
+        self.weights = jnp.asarray(np.sign(chosen))
+
+    def __call__(self, t: Array, state: Array, controls: Array) -> Array:
+        return self.library(jnp.concatenate([state, controls])) @ self.matrix()
+
+    def matrix(self) -> Array:
+        """Coefficients `(terms, states)`."""
+        return jnp.zeros(self.active.shape, self.weights.dtype).at[np.nonzero(self.active)].set(self.weights * self.sizes)
+
+    def coefficients(self) -> dict[str, Array]:
+        names = self.library.names()
+        values = self.weights * self.sizes
+        keys = [f"{self.states[column]}': {names[row]}" for row, column in np.argwhere(self.active)]
+        return {key: values[number] for number, key in enumerate(keys)}
+
+
+def has_network(field: VectorField) -> bool:
+    """Whether part of it has no symbols."""
+    return not isinstance(field.missing if isinstance(field, Universal) else field, Given | SparseLibrary)
+
+
+def network(inputs: int, outputs: int, width: int, depth: int, activation: str, key: Array) -> MLP:
+    """A perceptron whose last layer starts small, so that the field begins near zero and no trajectory runs away."""
+    mlp = MLP(inputs, outputs, width, depth, activation, key=key)
+    return eqx.tree_at(lambda net: net.weights[-1], mlp, 0.1 * mlp.weights[-1])
+
+
+__all__ = ["Given", "NeuralODE", "Scaling", "SecondOrder", "SparseLibrary", "Universal", "VectorField", "has_network", "network"]

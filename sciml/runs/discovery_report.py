@@ -1,0 +1,123 @@
+"""The report of a discovery: the equations, their coefficients with intervals, the forecast, and what the data cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sciml.errors import Outcome
+from sciml.runs import report
+from sciml.runs.html import Html, card, duration, join, listing, number, page, prose, section, symbol, table, tag
+
+if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
+
+Result = Mapping[str, Any]
+
+CAPTIONS = {
+    "fit": "Measured values and the fitted solution.",
+    "forecast": "The forecast, dashed, with the band in which new measurements should lie; open circles were held out.",
+    "phase_portrait": "The fitted solution in the plane of the first two states.",
+    "residuals": "What the fit leaves over. A pattern in time says that the equations lack something.",
+}
+
+
+def render(directory: Path, found: Discovered, result: Result) -> Html:
+    """The report as HTML. Takes the figures, `config.toml` and `environment.json` that stand in the run directory."""
+    folder = directory / "figures"
+    sections = (
+        _summary(found, result),
+        section("What to keep in mind", tag("ul", *(tag("li", text) for text in result["warnings"])) if result.get("warnings") else Html()),
+        section("Equations", join([tag("pre", result["equations"]), _figure(folder, "fit")])),
+        section("Coefficients", _coefficients(found, result)),
+        section("Forecast", join([_scores(result), _figure(folder, "forecast")])),
+        section("Phase portrait", _figure(folder, "phase_portrait")),
+        section("Residuals", join([_noise(result), _figure(folder, "residuals")])),
+        section("Training", join([_refit(result), report.training(found.history, result, folder / "history.png")])),
+        section("Config", listing(directory / "config.toml", "sufficient to repeat the run")),
+        section("Environment", report.environment(directory / "environment.json")),
+        tag("footer", f"Written by sciml into {directory.name}. Everything in this page stands in the file itself."),
+    )
+    return page(f"{found.name}: report", *sections)
+
+
+def _summary(found: Discovered, result: Result) -> Html:
+    outcome = str(result.get("outcome", ""))
+    badge = tag("span", outcome, class_="badge ok" if outcome == Outcome.OK else "badge") if outcome else ""
+    series = found.series
+    lead = (
+        f"{series.points} times of {', '.join(series.names)} in {len(series.times)} "
+        f"{'trajectory' if len(series.times) == 1 else 'trajectories'}; {found.shooting.noise.kind} noise."
+    )
+    return tag("header", tag("div", tag("h1", found.name), badge, class_="title"), tag("p", prose(lead), class_="lead"), _cards(result))
+
+
+def _cards(result: Result) -> Html:
+    scores, seconds = result.get("scores") or {}, result.get("seconds") or {}
+    cards = []
+    if "fit" in scores:
+        cards.append(card("R² of the fit", number(scores["fit"]["model"]["r2"]), "on what was learned from"))
+    if "held_out" in scores:
+        model, rivals = scores["held_out"]["model"], {k: v for k, v in scores["held_out"].items() if k != "model"}
+        best = min(rivals, key=lambda name: rivals[name]["rmse"])
+        note = join(["root mean square error on held-out data; best baseline: ", best, " ", number(rivals[best]["rmse"])])
+        cards.append(card("Forecast error", number(model["rmse"]), note))
+        inside = f"{100 * result['forecast']['coverage']:.0f} %"
+        cards.append(
+            card("Inside the band", inside, f"of the held-out values; the band is meant to hold {100 * result['forecast']['level']:.0f} %")
+        )
+    if seconds:
+        cards.append(card("Time", duration(seconds.get("total")), join([duration(seconds.get("compile")), " of it compiling"])))
+    return tag("div", *cards, class_="cards")
+
+
+def _coefficients(found: Discovered, result: Result) -> Html:
+    rows = []
+    for name, each in result["coefficients"].items():
+        interval = "–" if each["lower"] is None else join([number(each["lower"], 4), " to ", number(each["upper"], 4)])
+        rows.append((symbol(name), number(each["value"], 5), number(each["standard_error"]), interval, each["reason"] or ""))
+    if not rows:
+        return tag("p", "A network has no coefficients of its own meaning.")
+    header = ("Coefficient", "Value", "Standard error", "95 % interval", "What these data cannot tell")
+    return join([table(header, rows, numbers=(1, 2)), _correlations(found)])
+
+
+def _correlations(found: Discovered) -> Html:
+    names = list(found.coefficients)
+    if not 1 < len(names) <= 12:
+        return Html()
+    rows = [(symbol(name), *(number(value, 2) for value in row)) for name, row in zip(names, found.fit.correlation, strict=True)]
+    return join([tag("h3", "Correlations"), table(("", *names), rows, numbers=tuple(range(1, len(names) + 1)))])
+
+
+def _scores(result: Result) -> Html:
+    scores = (result.get("scores") or {}).get("held_out")
+    if not scores:
+        return tag("p", "Nothing was held out: how good this forecast is has not been measured. Hold points out with hold_out.")
+    rows = [
+        ("this model" if name == "model" else name, number(row["rmse"]), number(row["smape"]), number(row["r2"]))
+        for name, row in scores.items()
+    ]
+    return table(("On the held-out data", "Root mean square error", "sMAPE (0 to 200)", "R²"), rows, numbers=(1, 2, 3))
+
+
+def _noise(result: Result) -> Html:
+    rows = [(symbol(name), number(value)) for name, value in result["noise"].items() if name != "kind"]
+    unit = {"lognormal": "of the logarithm", "counts": "of twice the square root"}.get(result["noise"]["kind"], "")
+    return table(("Channel", f"Standard deviation of the noise {unit}".strip()), rows, numbers=(1,))
+
+
+def _refit(result: Result) -> Html:
+    refit = result["refit"]
+    windows = (
+        "one solution per trajectory"
+        if not any("no single solution" in text for text in result["warnings"])
+        else f"{refit['windows']} windows"
+    )
+    state = "converged" if refit["converged"] else "did not converge"
+    return tag("p", f"Refit through the solver ({result['solver']}): {windows}, {refit['steps']} Gauss-Newton steps, {state}.")
+
+
+def _figure(folder: Path, name: str) -> Html:
+    return report.figure(folder / f"{name}.png", CAPTIONS[name])

@@ -1,0 +1,110 @@
+"""A discovery as a run: real data in, coefficients with intervals out, stopped and resumed to the same bytes, loaded without a new fit."""
+
+import json
+
+import numpy as np
+import pytest
+from systems import lotka_volterra_path
+
+import sciml
+from sciml.dynamics.discovered import library_from, library_text
+from sciml.dynamics.discovery import lengths, prepare
+from sciml.dynamics.library import functions, polynomials, user_terms
+from sciml.errors import ProblemError
+from sciml.runs import execute
+from sciml.runs.config import parse_config
+from sciml.runs.metrics import read_rows
+from sciml.settings import GivenField, Shooting
+
+FLU = {"kind": "discovery", "problem": "flu_1978", "log_every": 50, "phases": [{"kind": "adam", "steps": 100, "until": []}]}
+
+
+@pytest.fixture(scope="module")
+def flu(tmp_path_factory):
+    return execute.run(parse_config(FLU), tmp_path_factory.mktemp("runs"))
+
+
+def test_the_influenza_of_1978(flu):
+    """The digitisation's own fit has 1.66 per day and 1 / 2.2 days (benmaier/boarding_school_SIR), with N and the start fixed."""
+    found = flu.result["coefficients"]
+    assert found["beta"]["value"] == pytest.approx(1.76, rel=0.01)
+    assert found["gamma"]["value"] == pytest.approx(1 / 2.2, rel=0.01)
+    for each in found.values():
+        assert 0 < each["lower"] < each["value"] < each["upper"]
+        assert each["reason"] is None
+    assert found["beta"]["lower"] < 1.66 < found["beta"]["upper"]
+    assert flu.result["scores"]["fit"]["model"]["r2"] > 0.97
+    assert flu.result["error"] is None
+
+
+def test_what_stands_in_the_run_directory(flu):
+    for name in ("fit", "forecast", "phase_portrait", "residuals", "history"):
+        assert (flu.directory / "figures" / f"{name}.png").stat().st_size > 10_000
+    report = (flu.directory / "report.html").read_text()
+    for text in ("Coefficients", "95 % interval", "Correlations", "Residuals", "Phase portrait"):
+        assert text in report
+    assert json.loads((flu.directory / "result.json").read_text())["refit"]["converged"] is True
+
+
+def test_load_gives_what_the_run_found(flu):
+    found = sciml.load(flu.directory)
+    assert found.fit.steps == 0  # nothing was fitted again
+    assert {name: each.value for name, each in found.coefficients.items()} == pytest.approx(
+        {name: each["value"] for name, each in flu.result["coefficients"].items()}
+    )
+    band = found.forecast([14.0, 15.5])
+    assert band.values.shape == (2, 1)
+    assert np.all(band.lower < band.values)
+    assert np.all(band.values < band.upper)
+    assert "beta = 1.7" in found.equations()
+    with pytest.raises(ProblemError, match="only a sparse model has latex"):
+        found.equations("latex")
+    with pytest.raises(ProblemError, match="increasing"):
+        found.forecast([3.0, 2.0])
+
+
+def test_stopped_and_resumed_gives_the_same_bytes(flu, tmp_path):
+    stopped = execute.run(parse_config(FLU | {"execution": {"wall_limit": 1e-6}}), tmp_path)
+    assert stopped.outcome == "stopped"
+    resumed = execute.resume(stopped.directory, more=["execution.wall_limit=10000.0"])
+    strip = lambda row: {name: value for name, value in row.items() if name != "seconds"}  # noqa: E731
+    rows = [[strip(row) for row in read_rows(run.directory / "metrics.jsonl")] for run in (flu, resumed)]
+    assert rows[0] == rows[1]
+    assert resumed.result["coefficients"] == flu.result["coefficients"]
+
+
+def test_windows_grow_up_to_a_quarter_of_the_series():
+    series = sciml.TimeSeries.from_arrays(np.arange(401.0), np.sin(np.arange(401.0)), ("x",))
+    assert lengths(series, Shooting()) == (16, 64)
+    assert lengths(series, Shooting(intervals=5, growth=3, longest=60)) == (5, 15, 45)
+    assert lengths(sciml.TimeSeries.from_arrays(np.arange(4.0), np.arange(4.0), ("x",)), Shooting()) == (2,)
+
+
+def test_a_series_alone_has_no_field_of_its_own():
+    times, values = lotka_volterra_path()
+    with pytest.raises(ProblemError, match='vector_field.kind = "given" needs a problem'):
+        prepare(sciml.TimeSeries.from_arrays(times, values, ("x", "y")), vector_field=GivenField())
+
+
+def test_a_library_survives_its_text():
+    library = polynomials(("x", "y"), 3) + functions(("x", "y"), ("sin",), (1.0, 2.0))
+    assert library_from(library_text(library)) == library
+    with pytest.raises(ProblemError, match="functions of your own"):
+        library_text(user_terms(("x",), drag=lambda x: x**2))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("t,x\n0,1\n1,a\n2,3\n", "line 3, column 'x': 'a' is not a number"),
+        ("t,x\n0,1\n2,2\n1,3\n", "line 4, column 't': the time 1 comes after 2"),
+        ("t,x\n0,1\n1,1\n2,1\n", "column 'x' is 1"),
+    ],
+)
+def test_a_bad_table_is_one_clear_error(tmp_path, text, expected):
+    table = tmp_path / "table.csv"
+    table.write_text(text)
+    with pytest.raises(ProblemError) as caught:
+        execute.run(parse_config({"problem": "table", "series": {"file": str(table)}}), tmp_path / "runs")
+    assert expected in str(caught.value)
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,59 @@
+"""Integration: accuracy as asked for, the right kind of solver, and failures as values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sciml.dynamics.integrate import choose_solver, failure, integrate
+from sciml.settings import Integrator
+
+NONE = jnp.zeros((6, 0))
+
+
+def oscillator(t, state, controls):
+    return jnp.stack([state[1], -state[0]])
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "dopri8", "kvaerno5"])
+def test_error_follows_the_tolerance(solver):
+    times = jnp.linspace(0.0, 5.0, 6)
+
+    def error(rtol):
+        settings = Integrator(solver=solver, rtol=rtol, atol=rtol)
+        path = jax.jit(lambda: integrate(oscillator, times, jnp.array([0.0, 1.0]), NONE, jnp.ones(2), settings))()
+        return float(jnp.max(jnp.abs(path.states[:, 0] - jnp.sin(times))))
+
+    loose, tight = error(1e-5), error(1e-9)
+    assert tight < 1e-7
+    assert loose < 1e-3
+    assert tight < 1e-2 * loose
+
+
+def test_controls_are_interpolated():
+    times = jnp.linspace(0.0, 5.0, 6)
+    inputs = (2.0 * times)[:, None]
+    settings = Integrator(solver="tsit5")
+    path = jax.jit(lambda: integrate(lambda t, state, u: u, times, jnp.array([1.0]), inputs, jnp.ones(1), settings))()
+    np.testing.assert_allclose(path.states[:, 0], 1.0 + times**2, rtol=1e-7)
+
+
+def test_blow_up_is_a_value_with_its_valid_prefix():
+    times = np.linspace(0.0, 2.0, 6)
+    settings = Integrator(solver="tsit5", max_steps=500)
+    path = jax.jit(lambda: integrate(lambda t, state, u: state**2, jnp.asarray(times), jnp.array([1.0]), NONE, jnp.ones(1), settings))()
+    np.testing.assert_allclose(path.states[:3, 0], 1 / (1 - times[:3]), rtol=1e-6)
+    assert not np.isfinite(path.states[3:]).any()
+    found = failure(path, times, settings)
+    assert found is not None
+    assert found.time == pytest.approx(0.8)
+    assert "kvaerno5" in found.cure
+
+
+def test_stiff_problems_get_an_implicit_solver():
+    times = jnp.linspace(0.0, 1.0, 6)
+    stiff = lambda t, state, u: -1e5 * (state - jnp.cos(t))  # noqa: E731
+    choose = lambda field, start: choose_solver(field, times, start, NONE, jnp.ones(start.size), Integrator()).solver  # noqa: E731
+    assert choose(stiff, jnp.array([0.0])) == "kvaerno5"
+    assert choose(oscillator, jnp.array([0.0, 1.0])) == "tsit5"
+    assert choose_solver(stiff, times, jnp.zeros(1), NONE, jnp.ones(1), Integrator(solver="dopri8")).solver == "dopri8"

@@ -1,0 +1,110 @@
+"""Candidate libraries and the equations that are printed from them."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sympy
+
+from sciml.dynamics import equations
+from sciml.dynamics.library import differences, functions, polynomials, products, user_terms
+from sciml.errors import ProblemError
+
+
+def test_polynomials_are_counted_and_named():
+    library = polynomials(("x", "y"), 2)
+    assert library.names() == ("1", "x", "y", "x^2", "x y", "y^2")
+    assert len(polynomials(("x", "y", "z"), 4)) == 35
+
+
+def test_values_and_slopes_agree_with_numpy():
+    library = (
+        polynomials(("x", "y"), 3)
+        + functions(("x", "y"), ("sin", "exp"), (1.0, 2.0))
+        + differences(("x", "y"))
+        + user_terms(("x", "y"), drag=lambda x, y: y * jnp.abs(y))
+    )
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(20, 2))
+    x, y = points.T
+    values = dict(zip(library.names(), library.numpy(points).T, strict=True))
+    np.testing.assert_allclose(values["x^2 y"], x**2 * y)
+    np.testing.assert_allclose(values["sin(2 x)"], np.sin(2 * x))
+    np.testing.assert_allclose(values["sin(x - y)"], np.sin(x - y))
+    np.testing.assert_allclose(values["drag"], y * np.abs(y))
+    step = 1e-6
+    moved = (library.numpy(points + [0, step]) - library.numpy(points - [0, step])) / (2 * step)
+    np.testing.assert_allclose(library.slopes(points)[:, :, 1], moved, atol=1e-7)
+
+
+def test_products_merge_powers():
+    library = products(polynomials(("x",), 1), functions(("x",), ("sin", "cos")) + polynomials(("x",), 1))
+    assert "x^2" in library.names()
+    assert "x cos(x)" in library.names()
+    assert len(set(library.names())) == len(library)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ProblemError, match="did you mean 'sin'"):
+        functions(("x",), ("sim",))
+    with pytest.raises(ProblemError, match="did you mean 'x y'"):
+        polynomials(("x", "y"), 2).without(["x  y"])
+
+
+def coefficients_of(library, **rows):
+    names = library.names()
+    found = np.zeros((len(library), len(next(iter(rows.values())))))
+    for name, row in rows.items():
+        found[names.index(name.replace("_", " "))] = row
+    return found
+
+
+def test_text_and_latex():
+    library = polynomials(("x", "y"), 2)
+    coefficients = coefficients_of(library, x=(0.48071, 0), x_y=(-0.024821, 0.02), y=(0, -1))
+    assert equations.text(library, coefficients, ("x", "y")).splitlines() == ["x' = 0.4807 x - 0.02482 x y", "y' = -1 y + 0.02 x y"]
+    errors = np.full_like(coefficients, 0.0043)
+    assert equations.text(library, coefficients, ("x", "y"), errors).startswith("x' = 0.4807(43) x - 0.0248(43) x y")
+    assert r"\dot{x} &= 0.4807\,x - 0.02482\,x\,y" in equations.latex(library, coefficients, ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (0.48071, 0.0043, "0.4807(43)"),
+        (12.3, None, "12.3"),
+        (1.0, 2.0, "1(2)"),
+        (123456.0, 1200.0, "1.235(12)e+05"),
+        (2.5e-6, 1e-7, "2.50(10)e-06"),
+    ],
+)
+def test_numbers_show_the_digits_that_are_known(value, error, expected):
+    assert equations.number_text(value, error) == expected
+
+
+def test_sympy_agrees_with_the_library():
+    library = polynomials(("x", "y"), 2) + functions(("x", "y"), ("sin", "log")) + differences(("x", "y"))
+    library = library + user_terms(("x", "y"), twice=lambda x, y: 2 * x * y)
+    rng = np.random.default_rng(1)
+    coefficients = rng.normal(size=(len(library), 2))
+    found = equations.sympy(library, coefficients, ("x", "y"))
+    point = np.array([[0.7, -1.3]])
+    symbols = [sympy.Symbol(name, real=True) for name in ("x", "y")]
+    values = [float(found[name].subs(dict(zip(symbols, point[0], strict=True)))) for name in ("x", "y")]
+    np.testing.assert_allclose(values, (library.numpy(point) @ coefficients)[0])
+
+
+def test_normalisation_is_undone_exactly():
+    library = polynomials(("x", "y"), 3)
+    rng = np.random.default_rng(2)
+    coefficients = rng.normal(size=(len(library), 2))
+    mean, scale, time_scale = np.array([3.0, -40.0]), np.array([0.5, 20.0]), 7.0
+    original, converted = equations.in_original_units(library, coefficients, mean, scale, time_scale)
+    points = mean + scale * rng.normal(size=(30, 2))
+    expected = library.numpy((points - mean) / scale) @ coefficients * scale / time_scale
+    np.testing.assert_allclose(original.numpy(points) @ converted, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_only_polynomials_have_other_units():
+    library = functions(("x",), ("sin",))
+    with pytest.raises(ProblemError, match=r"'sin\(x\)' is not a monomial"):
+        equations.in_original_units(library, np.ones((1, 1)), np.zeros(1), np.ones(1), 1.0)

@@ -1,0 +1,117 @@
+"""Windows, residuals and their derivatives."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import LotkaVolterra, lotka_volterra_path
+
+import sciml
+from sciml.dynamics.discovery import look
+from sciml.dynamics.shooting import Shooting, cut
+from sciml.dynamics.vector_fields import Given
+from sciml.settings import Integrator
+
+
+def shooting_of(problem, intervals, continuity=0.5):
+    series = problem.measured
+    begin = look(series, problem.noise, problem.states, problem)
+    windows = cut(series, intervals)
+    anchors = np.stack([begin.states[index][row] for index, row in zip(windows.trajectory, windows.begin, strict=True)])
+    integrator = Integrator(solver="tsit5", rtol=1e-9, atol=1e-11)
+    return Shooting(Given(problem), series, problem.noise, integrator, intervals, anchors, begin.scale, begin.sigma, continuity)
+
+
+@pytest.fixture(scope="module")
+def shooting():
+    return shooting_of(LotkaVolterra(), 3)
+
+
+@pytest.fixture(scope="module")
+def theta(shooting):
+    return shooting.start + 0.05 * jax.random.normal(jax.random.key(0), shooting.start.shape)
+
+
+@pytest.fixture(scope="module")
+def linearised(shooting, theta):
+    return jax.jit(shooting.linearise)(theta, shooting.sigma)
+
+
+@pytest.mark.parametrize("intervals", [1, 3, 4, 7, None])
+def test_every_value_belongs_to_one_window(intervals):
+    times = [np.arange(11.0), np.arange(4.0)]
+    values = [np.arange(1.0, 12.0)[:, None], np.arange(20.0, 24.0)[:, None]]
+    values[0][5] = np.nan
+    series = sciml.TimeSeries.from_arrays(times, values, ("x",))
+    windows = cut(series, intervals)
+    measured = np.sort(windows.values[windows.mask])
+    np.testing.assert_array_equal(measured, np.sort(np.concatenate(values)[~np.isnan(np.concatenate(values))]))
+    assert np.all(np.diff(windows.times, axis=1) >= 0)
+    for window in np.flatnonzero(windows.linked):
+        assert windows.times[window].max() == windows.times[window + 1, 0]
+    assert windows.first.sum() == 2
+    assert (~windows.linked).sum() == 2
+
+
+def test_jacobian_against_central_differences(shooting, theta, linearised):
+    _, jacobian = linearised
+    residuals = jax.jit(lambda theta: shooting.linearise(theta, shooting.sigma)[0])
+    for seed in range(3):
+        direction = jax.random.normal(jax.random.key(seed + 1), theta.shape)
+        difference = (residuals(theta + 1e-5 * direction) - residuals(theta - 1e-5 * direction)) / 2e-5
+        np.testing.assert_allclose(jacobian @ direction, difference, atol=1e-5 * float(jnp.max(jnp.abs(difference))))
+
+
+def test_gradient_and_loss_are_those_of_the_residuals(shooting, theta, linearised):
+    rows, jacobian = linearised
+    value, gradient = jax.jit(lambda theta: shooting.value_and_gradient(theta, None))(theta)
+    assert float(value) == pytest.approx(float(rows @ rows) / shooting.measured, rel=1e-10)
+    np.testing.assert_allclose(gradient, 2 * rows @ jacobian / shooting.measured, rtol=1e-8, atol=1e-10)
+    backwards = shooting_of(LotkaVolterra(), 3)
+    backwards._forward = False
+    other = jax.jit(lambda theta: backwards.value_and_gradient(theta, None))(theta)
+    assert float(other[0]) == pytest.approx(float(value), rel=1e-8)
+    np.testing.assert_allclose(other[1], gradient, rtol=1e-4, atol=1e-4 * float(jnp.max(jnp.abs(gradient))))
+
+
+def test_random_groups_of_windows_add_up_to_all(shooting, theta):
+    assert shooting.stochastic() == (True,)
+    whole = jax.jit(lambda theta: shooting.evaluate(theta, None))(theta)
+    drawn = jax.jit(lambda theta, step: shooting.sample_and_evaluate(theta, step, {}))
+    first, second = drawn(theta, jnp.asarray(1)), drawn(theta, jnp.asarray(2))
+    np.testing.assert_allclose(first.gradient, whole.gradient, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(first.components, whole.components, rtol=1e-9)
+    assert float(first.variance[0]) > 0
+    assert float(first.variance[0]) != float(second.variance[0])
+
+
+def test_at_the_truth_only_the_noise_is_left():
+    problem = dataclasses.replace(LotkaVolterra(), a=sciml.Unknown(1.3), b=sciml.Unknown(0.9), c=sciml.Unknown(0.8), d=sciml.Unknown(1.8))
+    shooting = shooting_of(problem, 10)
+    _, path = lotka_volterra_path()
+    raw = shooting.raw_of(jnp.asarray(path[shooting.windows.begin]))
+    theta = jnp.concatenate([jnp.zeros(4), raw.ravel()])
+    rows, _ = jax.jit(shooting.linearise)(theta, jnp.full(2, 0.05))
+    data = np.asarray(rows)[: shooting.windows.mask.size]
+    noise = (problem.measured.values[0] - path) / 0.05
+    assert float(data @ data) == pytest.approx(float(np.sum(noise**2)), rel=1e-5)
+    assert np.max(np.abs(np.asarray(rows)[shooting.windows.mask.size :])) < 1e-5
+
+
+def test_a_window_that_runs_away_is_large_not_nan():
+    class Explosion(sciml.Dynamics):
+        k: sciml.Unknown = sciml.Unknown(50.0)
+
+        def vector_field(self, x):
+            return self.k * x**2
+
+        def series(self):
+            return sciml.TimeSeries.from_arrays(np.arange(5.0), np.array([1.0, 1.1, 1.3, 1.2, 1.5]), ("x",))
+
+    shooting = shooting_of(Explosion(), None)
+    rows, jacobian = jax.jit(shooting.linearise)(shooting.start, shooting.sigma)
+    assert np.all(np.isfinite(rows))
+    assert np.all(np.isfinite(jacobian))
+    assert np.max(np.abs(rows)) >= 1e3

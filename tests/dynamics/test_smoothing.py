@@ -1,0 +1,61 @@
+"""Smoothing: the noise level, states, derivatives and their error bars against signals that are known."""
+
+import numpy as np
+import pytest
+
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.smoothing import smooth
+from sciml.errors import ProblemError
+
+
+def signal(times, derivative=0):
+    if derivative:
+        return np.stack([2 * np.cos(2 * times) - 1.5 * np.sin(5 * times), np.exp(-times / 3)], axis=1)
+    return np.stack([np.sin(2 * times) + 0.3 * np.cos(5 * times), -3 * np.exp(-times / 3)], axis=1)
+
+
+@pytest.mark.parametrize(("points", "noise"), [(60, 0.1), (200, 0.01), (400, 1e-3)])
+def test_noise_level_and_error_bars_on_irregular_times(points, noise):
+    rng = np.random.default_rng(points)
+    times = np.sort(rng.uniform(0, 10, points))
+    values = signal(times) + noise * rng.normal(size=(points, 2))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    smoothed = smooth(TimeSeries.from_arrays(times, values))
+    np.testing.assert_allclose(smoothed.noise, noise, rtol=0.25)
+    for derivative in (0, 1):
+        deviation = np.abs(smoothed.states(0, times, derivative) - signal(times, derivative))
+        covered = np.mean(deviation < 1.96 * smoothed.standard_errors(0, times, derivative))
+        assert 0.85 < covered <= 1.0
+    error = np.sqrt(np.mean((smoothed.states(0, times) - signal(times)) ** 2))
+    assert error < 0.75 * noise
+
+
+def test_without_noise_it_interpolates_with_order_six():
+    errors = []
+    for points in (41, 81):
+        times = np.linspace(0, 10, points)
+        between = np.linspace(2, 8, 333)
+        errors.append(np.abs(smooth(TimeSeries.from_arrays(times, signal(times))).states(0, between) - signal(between)).max())
+    assert np.log2(errors[0] / errors[1]) > 5.5
+
+
+def test_trajectories_share_one_noise_level():
+    rng = np.random.default_rng(3)
+    times = [np.sort(rng.uniform(0, 10, count)) for count in (30, 90)]
+    values = [signal(each) + 0.05 * rng.normal(size=(len(each), 2)) for each in times]
+    smoothed = smooth(TimeSeries.from_arrays(times, values))
+    np.testing.assert_allclose(smoothed.noise, 0.05, rtol=0.25)
+    assert len(smoothed.splines) == 2
+
+
+@pytest.mark.parametrize("points", [3, 4, 5, 6, 7])
+def test_few_points(points):
+    times = np.linspace(0, 1, points)
+    smoothed = smooth(TimeSeries.from_arrays(times, 2 * times + 1))
+    np.testing.assert_allclose(smoothed.states(0, times, 1), 2, rtol=1e-6)
+
+
+def test_a_channel_without_measurements_in_one_trajectory():
+    values = [np.array([[0.0, 1], [1, 2], [2, 3]]), np.array([[0.0, np.nan], [1, 4], [2, 3]])]
+    with pytest.raises(ProblemError, match=r"column 'x1' has fewer than 3 values in trajectory 2"):
+        smooth(TimeSeries.from_arrays([np.arange(3.0)] * 2, values))

@@ -1,0 +1,89 @@
+"""discover_sparse: terms, coefficients and their standard errors against systems that are known; and real data."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from sciml.dynamics.library import polynomials
+from sciml.dynamics.likelihood import cut, maximise
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.smoothing import smooth
+from sciml.dynamics.sparse import discover_sparse
+
+LIBRARY = polynomials(("x", "y"), 3)
+TRUE = {("y", 0): 1.0, ("x", 1): -1.0, ("y", 1): 0.8, ("x^2 y", 1): -0.8}
+
+
+def van_der_pol(times, start=(2.0, 0.0)):
+    return solve_ivp(
+        lambda _, u: [u[1], 0.8 * (1 - u[0] ** 2) * u[1] - u[0]], (0, times[-1]), start, "DOP853", times, rtol=1e-11, atol=1e-12
+    ).y.T
+
+
+def true_coefficients():
+    coefficients = np.zeros((len(LIBRARY), 2))
+    for (name, equation), value in TRUE.items():
+        coefficients[LIBRARY.names().index(name), equation] = value
+    return coefficients
+
+
+def noisy(noise, seed, points=150):
+    random = np.random.default_rng(seed)
+    times = np.sort(random.uniform(0, 12, points))
+    return TimeSeries.from_arrays(times, van_der_pol(times) + noise * random.normal(size=(points, 2)), ("x", "y"))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.15])
+def test_terms_and_coefficients(noise):
+    model = discover_sparse(noisy(noise, 1), LIBRARY)
+    assert model.support == (("y",), ("x", "y", "x^2 y"))
+    deviation = np.abs(model.coefficients - true_coefficients())[model.coefficients != 0]
+    assert (deviation < 4 * model.standard_errors[model.coefficients != 0] + 1e-4).all()
+    if noise:
+        np.testing.assert_allclose(model.noise, noise, rtol=0.2)
+        assert (model.inclusion[model.coefficients != 0] > 0.8).all()
+    state = jnp.array([0.3, -0.7])
+    np.testing.assert_allclose(model(0.0, state), LIBRARY(state) @ model.coefficients)
+    assert model.equations().splitlines()[1].startswith("y' = -")
+
+
+def test_maximum_likelihood_repairs_a_wrong_start():
+    series = noisy(0.05, 2)
+    smoothed = smooth(series)
+    fit = maximise(LIBRARY, cut(series, smoothed), 0.5 * true_coefficients(), steps=30)
+    np.testing.assert_allclose(fit.coefficients, true_coefficients(), atol=0.1)
+    assert fit.quadratic.squares / fit.quadratic.points == pytest.approx(1.0, abs=0.3)
+
+
+def test_the_quadratic_model_is_that_of_the_sum_of_squares():
+    series = noisy(0.05, 3)
+    windows = cut(series, smooth(series))
+    fit = maximise(LIBRARY, windows, true_coefficients(), steps=30)
+    design, target = fit.least_squares()
+    change = np.zeros(fit.coefficients.size)
+    change[np.flatnonzero(fit.coefficients.ravel())] = [0.01, -0.02, 0.01, 0.015]
+    moved = maximise(LIBRARY, windows, fit.coefficients + change.reshape(fit.coefficients.shape), fit.starts, steps=0)
+    here = ((target - design @ fit.coefficients.ravel()) ** 2).sum()
+    there = ((target - design @ (fit.coefficients.ravel() + change)) ** 2).sum()
+    free = change @ (fit.quadratic.matrix @ change) + 2 * fit.quadratic.gradient @ change
+    assert there - here == pytest.approx(free, rel=1e-6)
+    assert moved.quadratic.squares > fit.quadratic.squares + 0.5 * free  # states fixed: more than with states that follow
+
+
+def test_standard_errors_are_those_of_repeated_experiments():
+    series = [noisy(0.05, seed, 120) for seed in range(12)]
+    fits = [maximise(LIBRARY, cut(each, smooth(each)), true_coefficients()) for each in series]
+    support = np.flatnonzero(true_coefficients().ravel())
+    spread = np.std([fit.coefficients.ravel()[support] for fit in fits], axis=0)
+    predicted = np.mean([np.sqrt(np.diag(fit.covariance(support))) for fit in fits], axis=0)
+    assert 0.5 < np.median(spread / predicted) < 2.0
+
+
+def test_hare_and_lynx_are_predator_and_prey():
+    series = TimeSeries.from_csv(Path(__file__).parents[2] / "problems" / "hare_lynx.csv")
+    model = discover_sparse(series, polynomials(series.names, 2))
+    assert "hare lynx" in model.support[0]
+    assert "hare lynx" in model.support[1]

@@ -1,0 +1,160 @@
+"""One battery over all vector fields, and what each kind adds."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from systems import LotkaVolterra
+
+import sciml
+from sciml.dynamics.discovery import build_field, choose_noise, look, match, sparse_start
+from sciml.dynamics.library import polynomials
+from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
+from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
+from sciml.errors import ProblemError
+from sciml.nets.model import trainable_mask
+from sciml.settings import GivenField, NeuralField, UniversalField
+
+PROBLEM = LotkaVolterra(level=0.0)
+SERIES = PROBLEM.measured
+
+
+def built(settings, module=None, states=("x", "y")):
+    begin = look(SERIES, Gaussian(), states, PROBLEM)
+    return build_field(settings, module, PROBLEM, SERIES, Gaussian(), states, begin, 0), begin
+
+
+def sparse():
+    library = polynomials(("x", "y"), 2)
+    coefficients = np.zeros((len(library), 2))
+    coefficients[library.names().index("x"), 0], coefficients[library.names().index("x y"), 0] = 1.3, -0.9
+    coefficients[library.names().index("x y"), 1], coefficients[library.names().index("y"), 1] = 0.8, -1.8
+    return SparseLibrary(library, coefficients, ("x", "y"), ("x", "y"))
+
+
+FIELDS = {
+    "given": lambda: built(GivenField())[0],
+    "neural": lambda: built(NeuralField(width=6, depth=1))[0],
+    "hidden": lambda: built(NeuralField(width=6, depth=1, hidden=1), states=("x", "y", "hidden_1"))[0],
+    "second order": lambda: built(NeuralField(second_order=True), states=("x", "y", "x_velocity", "y_velocity"))[0],
+    "universal": lambda: built(UniversalField(width=6, depth=1))[0],
+    "sparse": sparse,
+    "equinox module": lambda: built(GivenField(), eqx.nn.Linear(2, 2, key=jax.random.key(0)))[0],
+    "flax module": lambda: built(GivenField(), nnx.Linear(2, 2, rngs=nnx.Rngs(0), param_dtype=jnp.float64))[0],
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field(name):
+    field = FIELDS[name]()
+    assert isinstance(field, VectorField)
+    state = jnp.full(len(field.states), 0.7)
+    with jax.numpy_rank_promotion("allow"):  # modules of other libraries add their biases that way
+        slope = jax.jit(lambda state: field(jnp.zeros(()), state, jnp.zeros(0)))(state)
+        many = jax.vmap(lambda state: field(jnp.zeros(()), state, jnp.zeros(0)))(jnp.stack([state, 2 * state]))
+        assert slope.shape == state.shape
+        assert slope.dtype == jnp.float64
+        assert np.all(np.isfinite(slope))
+        np.testing.assert_allclose(many[0], slope, rtol=1e-12)
+        assert field.observe(state).shape == (2,)
+        trainable, fixed = eqx.partition(field, trainable_mask(field))
+        leaves = jax.tree.leaves(trainable)
+        assert leaves
+        gradient = jax.grad(lambda part: jnp.sum(eqx.combine(part, fixed)(jnp.zeros(()), state, jnp.zeros(0)) ** 2))(trainable)
+        assert any(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_sparse_field_is_its_equations():
+    field = sparse()
+    found = field(jnp.zeros(()), jnp.array([2.0, 3.0]), jnp.zeros(0))
+    np.testing.assert_allclose(found, [1.3 * 2 - 0.9 * 6, 0.8 * 6 - 1.8 * 3])
+    assert {name: float(value) for name, value in field.coefficients().items()} == pytest.approx(
+        {"x': x": 1.3, "y': y": -1.8, "x': x y": -0.9, "y': x y": 0.8}
+    )
+
+
+def test_second_order_states_are_positions_then_velocities():
+    field = FIELDS["second order"]()
+    state = jnp.array([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(field(jnp.zeros(()), state, jnp.zeros(0))[:2], [3.0, 4.0])
+
+
+def test_universal_adds_the_network_to_the_known_part():
+    field = FIELDS["universal"]()
+    assert isinstance(field, Universal)
+    state = jnp.array([1.0, 2.0])
+    parts = [part(jnp.zeros(()), state, jnp.zeros(0)) for part in (field.known, field.missing)]
+    np.testing.assert_allclose(field(jnp.zeros(()), state, jnp.zeros(0)), parts[0] + parts[1])
+    assert set(field.coefficients()) == set(PROBLEM.unknowns)
+
+
+def test_matching_brings_the_slopes_to_those_of_the_data():
+    field, begin = built(NeuralField(width=12, depth=1))
+    slopes = np.concatenate(begin.slopes)
+
+    def misfit(field):
+        found = jax.vmap(lambda state: field(jnp.zeros(()), state, jnp.zeros(0)))(jnp.asarray(begin.states[0]))
+        return float(np.linalg.norm(np.asarray(found) - slopes) / np.linalg.norm(slopes))
+
+    assert misfit(match(field, SERIES, begin)) < 0.1 < misfit(field)
+
+
+def test_a_module_of_the_wrong_size_is_one_clear_error():
+    with pytest.raises(ProblemError, match=r"maps \(2,\) to \(3,\); make it return one derivative per state, \(2,\)"):
+        built(GivenField(), eqx.nn.Linear(2, 3, key=jax.random.key(0)))
+
+
+def test_the_vector_field_must_fit_the_states():
+    class Short(LotkaVolterra):
+        def vector_field(self, x, y):
+            return self.a * x
+
+    field = Given(Short())
+    with pytest.raises(ProblemError, match="returns 1 values for 2 states"):
+        field(jnp.zeros(()), jnp.ones(2), jnp.zeros(0))
+
+
+def test_a_channel_that_is_no_state_is_named():
+    class Elsewhere(LotkaVolterra):
+        def series(self):
+            return sciml.TimeSeries.from_arrays(np.arange(3.0), np.array([1.0, 2.0, 4.0]), ("z",))
+
+    with pytest.raises(ProblemError, match="channel 'z' is neither a state nor returned by `observe`"):
+        _ = Elsewhere().measured
+
+
+@pytest.mark.parametrize("noise", NOISES.values(), ids=list(NOISES))
+def test_a_noise_scale_has_its_inverse(noise):
+    values = jnp.array([0.3, 1.0, 7.0])
+    np.testing.assert_allclose(noise.inverse(noise.scale(values)), values, rtol=1e-12)
+    if noise.positive:
+        with pytest.raises(ProblemError, match="all values of y must"):
+            noise.check(np.array([[1.0, -1.0]]), ("x", "y"))
+
+
+def test_the_data_choose_between_additive_errors_and_errors_by_a_factor():
+    random = np.random.default_rng(1)
+    times = np.linspace(0.0, 6.0, 60)
+    truth = 10 * np.exp(np.sin(times))
+    additive = sciml.TimeSeries.from_arrays(times, truth + 0.5 * random.standard_normal(60), ("y",))
+    factors = sciml.TimeSeries.from_arrays(times, truth * np.exp(0.1 * random.standard_normal(60)), ("y",))
+    negative = sciml.TimeSeries.from_arrays(times, np.sin(times), ("y",))
+    assert [type(choose_noise(each)) for each in (additive, factors, negative)] == [Gaussian, LogNormal, Gaussian]
+
+
+def test_growth_rates_become_equations_of_the_states():
+    from sciml.settings import SparseField
+
+    times = np.linspace(0.0, 6.0, 80)
+    from systems import lotka_volterra_path
+
+    times, values = lotka_volterra_path(80)
+    series = sciml.TimeSeries.from_arrays(times, values * np.exp(0.01 * np.random.default_rng(0).standard_normal(values.shape)), ("x", "y"))
+    library, coefficients = sparse_start(series, LogNormal(), SparseField(degree=2))
+    names = library.names()
+    found = {(names[row], column): coefficients[row, column] for row, column in np.argwhere(coefficients != 0)}
+    assert set(found) == {("x", 0), ("x y", 0), ("y", 1), ("x y", 1)}
+    assert found[("x", 0)] == pytest.approx(1.3, rel=0.05)
+    assert found[("x y", 1)] == pytest.approx(0.8, rel=0.05)
