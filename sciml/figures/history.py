@@ -46,10 +46,10 @@ def history_figure(history: Sequence[Row], result: Row) -> Figure:
 def _draw_progress(axis: Axes, history: Sequence[Row], result: Row) -> None:
     steps = _series(history, "step")
     _shade_phases(axis, history, result, named=True)
-    where = "" if "equations" in result else "fresh points"
+    residual = "residual" if "equations" in result else "validation residual"
     lines = (
-        ("worst", f"largest residual, {where}".rstrip(", "), ORANGE, 1.3),
-        ("validation", f"mean square residual,\n{where}".rstrip(",\n"), BLUE, 2.6),
+        ("worst", f"largest {residual}", ORANGE, 1.3),
+        ("validation", f"mean square\n{residual}", BLUE, 2.6),
         ("loss", "training loss", "black", 0.9),
         ("error", "relative $L_2$ error", VERMILION, 2.2),
     )
@@ -173,11 +173,11 @@ def _finish_steps(axis: Axes, steps: Values) -> None:
 
 
 def _windows(history: Sequence[Row]) -> list[list[Row]]:
-    """Measurements of the noise-to-signal ratio by phase."""
+    """Measurements of the noise-to-signal ratio by phase, where there is noise."""
     phases: dict[int, list[Row]] = {}
     for row in history:
         phases.setdefault(row["phase"], []).extend(row.get("nsr_windows") or ())
-    return [windows for windows in phases.values() if windows]
+    return [windows for windows in phases.values() if any((window["nsr"] or 0) > 0 for window in windows)]
 
 
 def _series(history: Sequence[Row], key: str) -> Values:
