@@ -56,8 +56,8 @@ def attempt(task: Task) -> dict[str, Any]:
     watch = _Watch(task)
     adopted = watch.wait_for_holder()
     exit_code = None
-    ending = judge(directory, None, told=watch.told, killed=watch.killed) if adopted else None
-    if ending is None or (ending.reason == Reason.ERROR and not watch.told):
+    ending: Ending | None = judge(directory, None, told=watch.told, killed=watch.killed)
+    if ending.reason == Reason.ERROR:
         ending = Ending(Reason.INTERRUPTED) if watch.stopping else _refusal(task)
     if ending is None:
         exit_code = watch.run(_prepare(task))

@@ -55,6 +55,9 @@ class Dask:
     def submit(self, task: Task) -> Future[dict[str, Any]]:
         return self._executor.submit(attempt_on_worker, task, self._slots)
 
+    def cancel(self, future: Future[dict[str, Any]]) -> None:
+        """Dask cannot tell what has begun: cancelling would abandon a run that is saving."""
+
     def shutdown(self) -> None:
         self._executor.shutdown(wait=True)
         self._client.close()

@@ -19,6 +19,10 @@ class Engine(Protocol):
         """A future of what `attempt(task)` returns."""
         ...
 
+    def cancel(self, future: Future[dict[str, Any]]) -> None:
+        """Forget a task that has not begun, where the engine knows that; one that begins when all are to stop ends at once."""
+        ...
+
     def shutdown(self) -> None:
         """Forget what has not begun, wait for the rest, and release everything."""
         ...
@@ -43,6 +47,9 @@ class Local:
 
     def submit(self, task: Task) -> Future[dict[str, Any]]:
         return self._pool.submit(self._attempt, task)
+
+    def cancel(self, future: Future[dict[str, Any]]) -> None:
+        future.cancel()
 
     def shutdown(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -63,6 +63,7 @@ def make_plan(directory: Path, planning: Planning, problems: Path | None) -> Pla
     """
     before = _read(directory)
     if before is not None:
+        problems = problems or before.problems
         _refuse_another(before.header, planning, directory)
         if len(before.runs) == before.header["runs"]:
             files.write_text(directory / SWEEP, planning.text)

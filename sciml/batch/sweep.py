@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
+from pydantic import ValidationError
 
 import sciml
 from sciml.batch import attempt, engines, plan
-from sciml.batch.ending import FAILURES, Ending, Reason
+from sciml.batch.ending import RETRIED, Ending, Reason
 from sciml.batch.plan import Plan, PlannedRun
 from sciml.batch.settings import Engine, read_sweep
 from sciml.batch.state import COMPLETE, RunState, State, run_state
@@ -23,6 +24,7 @@ from sciml.errors import ConfigError, RunError, ScimlError
 from sciml.runs import files
 from sciml.runs.interrupt import Interrupt, Interrupted, watched
 from sciml.runs.lock import exclusive, find_holder
+from sciml.runs.mistakes import Sections, describe_mistakes
 
 if TYPE_CHECKING:
     from sciml.batch.load import SweepRuns
@@ -78,7 +80,7 @@ def sweep(
     with files.disk_errors(directory), exclusive(directory):
         (directory / STOP).unlink(missing_ok=True)
         made = plan.make_plan(directory, planning(), folder)
-        settings = _settings(directory, engine)
+        settings = _settings(made, engine)
         with watched() as interrupt:
             _Scheduler(made, settings, listener, interrupt, retry_failed).run()
     return load_sweep(directory)
@@ -104,12 +106,18 @@ def _open(source: Path, out: Path, overrides: Sequence[str], problems: Path | No
     return directory, lambda: planning
 
 
-def _settings(directory: Path, changed: dict[str, Any]) -> Engine:
+def _settings(made: Plan, changed: dict[str, Any]) -> Engine:
+    """`[engine]` of the sweep with what differs; each run's threads are those of its own `[execution]` unless something else is said."""
     given = {key: value for key, value in changed.items() if value is not None}
     unknown = [key for key in given if key not in Engine.model_fields]
     if unknown:
         raise TypeError(f"sweep() has no argument '{unknown[0]}'; settings of an engine: {', '.join(Engine.model_fields)}")
-    return Engine.model_validate(plan.read_engine(directory).model_dump() | given)
+    stated = plan.read_engine(made.directory).model_dump(exclude_none=True)
+    own = {"threads": made.header["base"].get("execution", {}).get("threads")}
+    try:
+        return Engine.model_validate(own | stated | given)
+    except ValidationError as error:
+        raise ConfigError(list(describe_mistakes(error, given, Sections(Engine, {})).values())) from error
 
 
 class _Scheduler:
@@ -151,7 +159,7 @@ class _Scheduler:
     def _is_to_do(self, state: RunState) -> bool:
         if state.state in COMPLETE:
             return False
-        exhausted = attempt.count_failures(state.attempts) > self.settings.retries and state.reason in FAILURES - {Reason.CONFIG}
+        exhausted = attempt.count_failures(state.attempts) > self.settings.retries and state.reason in RETRIED
         return self.retry_failed or not exhausted or state.state == State.RUNNING
 
     def _submit(self, engine: engines.Engine, run: PlannedRun, state: RunState | None = None) -> None:
@@ -184,7 +192,7 @@ class _Scheduler:
                 stop.touch()
             if stop.exists() or self.disk_full:
                 for future in list(self.pending.values()):
-                    future.cancel()
+                    engine.cancel(future)
             try:
                 run, future = self.ended.get(timeout=LOOK)
             except queue.Empty:

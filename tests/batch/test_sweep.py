@@ -15,6 +15,8 @@ import pytest
 
 import sciml
 from sciml.batch.attempt import Task, attempt
+from sciml.batch.plan import make_plan
+from sciml.batch.settings import read_sweep
 from sciml.errors import RunError
 from sciml.runs import catalog
 from sciml.runs.config import dump_config, load_config
@@ -201,11 +203,13 @@ def test_killed_schedulers_and_runs_leave_no_trace() -> None:
 
 
 def test_a_problem_that_changed_after_the_plan_is_refused(sandbox: Sandbox) -> None:
-    file = sandbox.sweep_file([0.0, 1.0], steps=5)
-    assert sandbox.make(file, retries=0).counts == {"ok": 1, "failed": 1}
+    directory = sandbox.folder / "planned"
+    directory.mkdir()
+    make_plan(directory, read_sweep(sandbox.sweep_file([0.0]), problems=sandbox.problems), sandbox.problems)
     (sandbox.problems / "moody.py").write_text(PROBLEM.replace("u_xx - 1.0\n", "u_xx - 2.0\n"))
     with pytest.raises(RunError, match="the problem 'moody' has changed since .* was planned"):
-        sandbox.make(file, retry_failed=True)
+        sandbox.make(directory)
+    assert not list((directory / "runs").iterdir())
 
 
 def test_a_directory_that_is_in_use(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Engines share out cores and devices, say what they lack before anything starts, and give the same bytes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+import sciml
+from sciml.batch.dask import Dask
+from sciml.batch.engines import make_engine, share_out
+from sciml.batch.settings import Engine
+from sciml.errors import ConfigError
+
+SWEEP = """
+base = "poisson_2d"
+seeds = 2
+[set]
+log_every = 5
+network = { width = 4, depth = 1 }
+points = { interior = 64, boundary = 32, initial = 32, batch = 64, validation = 64 }
+phases = [{ kind = "adam", steps = 10, until = [] }]
+execution = { report = false }
+[engine]
+workers = 2
+threads = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "cores", "expected"),
+    [
+        ({}, [0, 1], [((0,), ""), ((1,), "")]),
+        ({"threads": 2}, [0, 1, 2, 3], [((0, 1), ""), ((2, 3), "")]),
+        ({"workers": 1}, [4, 5, 6], [((4, 5, 6), "")]),
+        ({"workers": 3}, [0, 1], [((0,), ""), ((1,), ""), ((0,), "")]),
+        ({"threads": 8}, [0, 1], [((0, 1), "")]),
+        ({"devices": ("0", "1")}, [0, 1, 2, 3], [((0, 1), "0"), ((2, 3), "1")]),
+        ({"devices": ("0",), "workers": 2}, [0, 1], [((0,), "0"), ((1,), "0")]),
+    ],
+)
+def test_cores_and_devices_are_shared_out(settings, cores, expected) -> None:
+    assert share_out(Engine(**settings), cores) == expected
+
+
+def test_an_engine_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigError, match=r"pip install 'sciml-jax\[cluster\]'"):
+        make_engine(Engine(dask="local"))
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
+def test_a_scheduler_that_cannot_be_reached(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("sciml.batch.dask.PATIENCE", 1.0)
+    with pytest.raises(ConfigError, match="no Dask scheduler can be reached there"):
+        make_engine(Engine(dask=address))
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_dask_engine_listens_on_the_loopback_only_and_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    file = tmp_path / "poisson.toml"
+    file.write_text(SWEEP)
+    listening: list[str] = []
+
+    def looked(self: Dask, settings: Engine) -> None:
+        begin(self, settings)
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        sockets = [each for process in processes for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+        listening.extend(each.laddr.ip for each in sockets)
+
+    begin = Dask.__init__
+    monkeypatch.setattr(Dask, "__init__", looked)
+    made = [sciml.sweep(file, out=tmp_path / name, dask=dask) for name, dask in (("local", None), ("dask", "local"))]
+    assert [sweep.counts for sweep in made] == [{"ok": 2}, {"ok": 2}]
+    for one, other in zip(*(sweep.runs for sweep in made), strict=True):
+        assert (one.directory / "solution.nc").read_bytes() == (other.directory / "solution.nc").read_bytes()
+    assert listening
+    assert set(listening) == {"127.0.0.1"}
