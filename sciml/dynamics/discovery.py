@@ -530,7 +530,7 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library,
         (powers(model.library.terms[row], state), state): float(model.coefficients[row, state])
         for row, state in np.argwhere(model.coefficients != 0)
     }
-    terms = sorted({key for key, _ in entries}, key=lambda key: (sum(power for _, power in key), key))
+    terms = sorted({key for key, _ in entries}, key=lambda key: (sum(power for _, power in key), key)) or [((0, 1),)]
     library = Library(
         (*series.names, *series.control_names),
         tuple(Term(tuple(Factor("", ((index, 1.0),), power) for index, power in key)) for key in terms),
