@@ -51,6 +51,9 @@ FEW = 100
 TIGHT = 0.03
 """Tolerance for gaps between windows in a refit that needs several, in standard deviations of the noise."""
 
+UNEVEN = 1e3
+"""Ratio of the largest to the smallest time step beyond which no spline in time can follow both."""
+
 PULL = 0.03
 """Weight of a network's distance from its start where slopes are matched."""
 
@@ -632,8 +635,11 @@ def _smooth(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """A channel, its slope, its noise level and the degrees of freedom behind that; a line where there are too few values."""
     there = np.isfinite(values)
     if there.sum() >= FEWEST:
-        spline = smooth_channel(times, values)
-        return spline(times), spline(times, 1), spline.noise, spline.degrees
+        steps = np.diff(times)
+        even = steps.max() <= UNEVEN * steps.min()
+        grid = times if even else np.arange(len(times), dtype=float)  # a spline in the row number, where times span many decades
+        spline = smooth_channel(grid, values)
+        return spline(grid), spline(grid, 1) * np.gradient(grid, times), spline.noise, spline.degrees
     filled = np.interp(times, times[there], values[there]) if there.any() else np.zeros(len(times))
     return filled, np.gradient(filled, times) if len(times) > 1 else np.zeros(len(times)), float(np.std(filled)), 0.0
 
