@@ -368,7 +368,7 @@ def build_field(
     key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
     if module is not None:
         _check_module(module, inputs, len(states))
-        return NeuralODE(module, scaling, states, series.names)
+        return NeuralODE(network=module, scaling=scaling, states=states, channels=series.names)
     if isinstance(settings, GivenField):
         assert problem is not None
         return Given(problem)
@@ -376,9 +376,9 @@ def build_field(
         return SparseLibrary(*sparse_start(series, noise, settings), states, series.names)
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
-        return SecondOrder(net, scaling, states, series.names)
+        return SecondOrder(network=net, scaling=scaling, states=states, channels=series.names)
     net = vector_fields.network(inputs, len(states), settings.width, settings.depth, settings.activation, key)
-    neural = NeuralODE(net, scaling, states, series.names)
+    neural = NeuralODE(network=net, scaling=scaling, states=states, channels=series.names)
     if isinstance(settings, UniversalField):
         assert problem is not None
         return Universal(Given(problem), neural)
