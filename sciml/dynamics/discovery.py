@@ -51,6 +51,9 @@ FEW = 100
 TIGHT = 0.03
 """Tolerance for gaps between windows in a refit that needs several, in standard deviations of the noise."""
 
+UNEVEN = 1e3
+"""Ratio of the largest to the smallest time step beyond which no spline in time can follow both."""
+
 PULL = 0.03
 """Weight of a network's distance from its start where slopes are matched."""
 
@@ -365,7 +368,7 @@ def build_field(
     key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
     if module is not None:
         _check_module(module, inputs, len(states))
-        return NeuralODE(module, scaling, states, series.names)
+        return NeuralODE(network=module, scaling=scaling, states=states, channels=series.names)
     if isinstance(settings, GivenField):
         assert problem is not None
         return Given(problem)
@@ -373,9 +376,9 @@ def build_field(
         return SparseLibrary(*sparse_start(series, noise, settings), states, series.names)
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
-        return SecondOrder(net, scaling, states, series.names)
+        return SecondOrder(network=net, scaling=scaling, states=states, channels=series.names)
     net = vector_fields.network(inputs, len(states), settings.width, settings.depth, settings.activation, key)
-    neural = NeuralODE(net, scaling, states, series.names)
+    neural = NeuralODE(network=net, scaling=scaling, states=states, channels=series.names)
     if isinstance(settings, UniversalField):
         assert problem is not None
         return Universal(Given(problem), neural)
@@ -530,7 +533,7 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library,
         (powers(model.library.terms[row], state), state): float(model.coefficients[row, state])
         for row, state in np.argwhere(model.coefficients != 0)
     }
-    terms = sorted({key for key, _ in entries}, key=lambda key: (sum(power for _, power in key), key))
+    terms = sorted({key for key, _ in entries}, key=lambda key: (sum(power for _, power in key), key)) or [((0, 1),)]
     library = Library(
         (*series.names, *series.control_names),
         tuple(Term(tuple(Factor("", ((index, 1.0),), power) for index, power in key)) for key in terms),
@@ -632,8 +635,11 @@ def _smooth(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """A channel, its slope, its noise level and the degrees of freedom behind that; a line where there are too few values."""
     there = np.isfinite(values)
     if there.sum() >= FEWEST:
-        spline = smooth_channel(times, values)
-        return spline(times), spline(times, 1), spline.noise, spline.degrees
+        steps = np.diff(times)
+        even = steps.max() <= UNEVEN * steps.min()
+        grid = times if even else np.arange(len(times), dtype=float)  # a spline in the row number, where times span many decades
+        spline = smooth_channel(grid, values)
+        return spline(grid), spline(grid, 1) * np.gradient(grid, times), spline.noise, spline.degrees
     filled = np.interp(times, times[there], values[there]) if there.any() else np.zeros(len(times))
     return filled, np.gradient(filled, times) if len(times) > 1 else np.zeros(len(times)), float(np.std(filled)), 0.0
 

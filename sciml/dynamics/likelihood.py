@@ -113,7 +113,7 @@ def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
         own = np.diff(np.concatenate([rows, rows[:, -1:] + 1], axis=1), axis=1) > 0
         own[:-1, -1] = False
         measured = np.isfinite(values)[rows] & own[:, :, None]
-        deviations = np.maximum(smoothed.noise_at(states), DIGITS * scale)
+        deviations = np.maximum(smoothed.noise_at(index, times), DIGITS * scale)
         linked = np.arange(len(first)) < len(first) - 1
         pieces = (times[rows], np.nan_to_num(values)[rows], measured / deviations[rows], controls[rows], linked, states[first])
         for part, piece in zip(parts, pieces, strict=True):

@@ -30,12 +30,7 @@ def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[S
     `design` is `(rows, candidates)`. Going down as well as up removes terms that only stood in for a pair that came later,
     where sequential thresholding (Brunton et al. 2016, PNAS 113, 3932-3937) or a greedy search would keep them.
     """
-    norms = np.linalg.norm(design, axis=0)
-    usable = np.isfinite(norms) & (norms > 0)
-    scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
-    triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
-    count = design.shape[1]
-    columns, goal = triangle[:, :count], triangle[:, count]
+    columns, goal, usable = _reduced(design, target)
     largest = min(largest, int(usable.sum()), max(len(target) - 1, 0))
     beams: list[dict[tuple[int, ...], float]] = [{} for _ in range(largest + 1)]
     beams[0][()] = float(goal @ goal)
@@ -81,29 +76,45 @@ def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], row
 
     The criterion is that of `chosen` for `rows` measurements with noise of `variance`; all columns of `design` are candidates.
     """
-    candidates = design.shape[1]
+    columns, goal, usable = _reduced(design, target)
+    best = terms
+    value = _fitted(columns, goal, terms).squares / variance + penalty(len(terms), rows, len(usable))
+    while True:
+        around = _neighbours(columns, goal, usable, best, rows, variance)
+        winner = min(around, key=lambda each: around[each], default=best)
+        if winner == best or around[winner] >= value - 1e-9 * (1 + abs(value)):
+            return best
+        best, value = winner, around[winner]
+
+
+def neighbours(
+    design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, variance: float, count: int
+) -> list[tuple[int, ...]]:
+    """The `count` most promising choices that differ from `terms` by adding, dropping or exchanging one."""
+    around = _neighbours(*_reduced(design, target), terms, rows, variance)
+    return sorted(around, key=lambda each: around[each])[:count]
+
+
+def _reduced(design: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns of unit length and the target as seen by the triangular factor of both, and which columns can be used."""
     norms = np.linalg.norm(design, axis=0)
     usable = np.isfinite(norms) & (norms > 0)
     scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
     triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
-    columns, goal = triangle[:, :candidates], triangle[:, candidates]
+    count = design.shape[1]
+    return triangle[:, :count], triangle[:, count], usable
 
-    def criterion(terms: tuple[int, ...], squares: float) -> float:
-        return squares / variance + penalty(len(terms), rows, candidates)
 
-    start = _fitted(columns, goal, terms)
-    best, value = terms, criterion(terms, start.squares)
-    while True:
-        smaller = _smaller(columns, goal, best) if best else {}
-        larger = _larger(columns, goal, usable, best)
-        swapped = {}
-        for less in sorted(smaller, key=lambda each: smaller[each])[:BEAM]:
-            swapped |= _larger(columns, goal, usable, less)
-        found = {key: criterion(key, squares) for key, squares in (smaller | larger | swapped).items()}
-        winner = min(found, key=lambda each: found[each], default=best)
-        if winner == best or found[winner] >= value - 1e-9 * (1 + abs(value)):
-            return best
-        best, value = winner, found[winner]
+def _neighbours(
+    columns: np.ndarray, goal: np.ndarray, usable: np.ndarray, terms: tuple[int, ...], rows: int, variance: float
+) -> dict[tuple[int, ...], float]:
+    """The information criterion of all choices that differ by one term, and of the best exchanges."""
+    smaller = _smaller(columns, goal, terms) if terms else {}
+    found = smaller | _larger(columns, goal, usable, terms)
+    for less in sorted(smaller, key=lambda each: smaller[each])[:BEAM]:
+        found |= _larger(columns, goal, usable, less)
+    found.pop(terms, None)
+    return {key: squares / variance + penalty(len(key), rows, len(usable)) for key, squares in found.items()}
 
 
 def inclusion(

@@ -59,7 +59,7 @@ class Smooth:
     def standard_error(self, times: np.ndarray, derivative: int = 0) -> np.ndarray:
         """Posterior standard deviation of the value or derivative at `times`."""
         basis = self.basis(times, derivative)
-        return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", basis, self.covariance, basis), 0.0))
+        return np.sqrt(np.maximum(((basis @ self.covariance) * basis).sum(axis=1), 0.0))
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,10 @@ class Smoothed:
     proportional: np.ndarray
     """`(channels,)`: the part that grows with the value, as a share of it; zero where the data do not call for it."""
 
-    def noise_at(self, states: np.ndarray) -> np.ndarray:
-        """Standard deviations of measurements of `states`, `(n, channels)`."""
-        return np.sqrt(self.constant**2 + (self.proportional * states) ** 2)
+    def noise_at(self, trajectory: int, times: np.ndarray) -> np.ndarray:
+        """Standard deviations of measurements at `times`, `(len(times), channels)`; a state that may be larger counts as larger."""
+        squares = self.states(trajectory, times) ** 2 + self.standard_errors(trajectory, times) ** 2
+        return np.sqrt(self.constant**2 + self.proportional**2 * squares)
 
     def states(self, trajectory: int, times: np.ndarray, derivative: int = 0) -> np.ndarray:
         """States or their time derivatives at any `times` within the trajectory, `(len(times), channels)`."""
@@ -120,7 +121,8 @@ def _smooth_channels(series: TimeSeries, channel: int) -> tuple[tuple[Smooth, ..
         if found is None:
             break
         constant, proportional = found
-        weights = [noise**2 / (constant**2 + (proportional * values) ** 2) for values in fitted]
+        squares = [values**2 + spline.standard_error(at) ** 2 for values, spline, at in zip(fitted, splines, series.times, strict=True)]
+        weights = [noise**2 / (constant**2 + proportional**2 * each) for each in squares]
         splines = tuple(smooth_channel(*each) for each in zip(series.times, columns, weights, strict=True))
         scale = _pooled_noise(splines) / noise
         constant, proportional = constant * scale, proportional * scale

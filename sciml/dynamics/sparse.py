@@ -14,7 +14,7 @@ from jax import Array
 from sciml.dynamics import equations
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import Fit, KnownField, Windows, cut, maximise
-from sciml.dynamics.selection import best_subsets, chosen, improved, inclusion, penalty
+from sciml.dynamics.selection import best_subsets, chosen, improved, inclusion, neighbours, penalty
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
 from sciml.dynamics.weak_form import weak_rows, weighted_rows
@@ -25,6 +25,10 @@ MOST_TERMS = 12
 REWEIGHTINGS = 3
 ROUNDS = 5
 """Times that terms are chosen again after the coefficients were fitted."""
+
+
+NEIGHBOURS = 8
+"""Choices next to the one found that are fitted as well, because far from the truth the quadratic model errs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +162,27 @@ def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: L
         if terms == before:
             break
         fit = maximise(library, windows, _restarted(fit, design, target, terms), fit.starts, known)
-    return [best] if best else []
+    return [_descended(series, windows, best, known)] if best else []
+
+
+def _descended(series: TimeSeries, windows: Windows, best: Candidate, known: KnownField | None) -> Candidate:
+    """Moves to the best of the neighbouring choices, each fitted, until none is better."""
+    for _ in range(ROUNDS):
+        fit = best.fit
+        if not np.isfinite(fit.quadratic.squares):
+            return best
+        points = fit.quadratic.points
+        design, target = fit.least_squares()
+        before = tuple(int(index) for index in np.flatnonzero(fit.coefficients.ravel()))
+        around = neighbours(design, target, before, points, _achievable(fit, design, target), NEIGHBOURS)
+        fits = [maximise(best.library, windows, _restarted(fit, design, target, terms), fit.starts, known) for terms in around]
+        others = [Candidate(best.library, each, _first_states(series, windows, each)) for each in fits]
+        variance = max(1.0, min(each.fit.quadratic.squares for each in (best, *others)) / points)
+        winner = min((best, *others), key=lambda each: each.information(variance))
+        if winner is best:
+            return best
+        best = winner
+    return best
 
 
 def _stability(fit: Fit, resamples: int, seed: int) -> np.ndarray:

@@ -97,13 +97,14 @@ def weighted_rows(rows: tuple[Rows, ...], coefficients: np.ndarray, equation: in
 
 def _trajectory_rows(series: TimeSeries, smoothed: Smoothed, library: Library, known: Known | None, index: int) -> Rows:
     times, splines = series.times[index], smoothed.splines[index]
-    nodes, weights = quadrature(times)
+    resolved = max(float(spline.measured.sum()) - spline.degrees for spline in splines)
+    narrowest = NARROWEST / resolved * (times[-1] - times[0])
+    nodes, weights = quadrature(times, narrowest / 2)
     states = smoothed.states(index, nodes)
     controls = series.controls[index]
     inputs = [np.interp(nodes, times, column) for column in controls.T]
     points = np.concatenate([states, *(column[:, None] for column in inputs)], axis=1)
-    resolved = max(float(spline.measured.sum()) - spline.degrees for spline in splines)
-    values, derivatives = test_functions(nodes, times, NARROWEST / resolved * (times[-1] - times[0]))
+    values, derivatives = bumps(nodes, times, narrowest)
     value, derivative = values * weights, derivatives * weights
     terms = library.numpy(points)
     count = states.shape[1]
@@ -119,14 +120,17 @@ def _trajectory_rows(series: TimeSeries, smoothed: Smoothed, library: Library, k
     )
 
 
-def quadrature(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of a composite Gauss-Legendre rule on the intervals between `times`, `(QUADRATURE_NODES (n - 1),)` each."""
+def quadrature(times: np.ndarray, longest: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of a composite Gauss-Legendre rule on the intervals between `times`, those above `longest` divided."""
+    pieces = np.maximum(np.ceil(np.diff(times) / longest), 1).astype(int)
+    edges = np.concatenate([np.linspace(*ends, count, endpoint=False) for *ends, count in zip(times[:-1], times[1:], pieces, strict=True)])
+    edges = np.append(edges, times[-1])
     nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
-    half = np.diff(times)[:, None] / 2
-    return (times[:-1, None] + half + half * nodes).ravel(), (half * weights).ravel()
+    half = np.diff(edges)[:, None] / 2
+    return (edges[:-1, None] + half + half * nodes).ravel(), (half * weights).ravel()
 
 
-def test_functions(nodes: np.ndarray, times: np.ndarray, narrowest: float) -> tuple[np.ndarray, np.ndarray]:
+def bumps(nodes: np.ndarray, times: np.ndarray, narrowest: float) -> tuple[np.ndarray, np.ndarray]:
     """Values and derivatives, `(functions, nodes)`, of bumps of all radii: from half the interval down to `narrowest`."""
     start, span = times[0], times[-1] - times[0]
     narrowest = min(narrowest, span / 2)

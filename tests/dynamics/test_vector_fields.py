@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from systems import LotkaVolterra
+from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
 from sciml.dynamics.discovery import build_field, choose_noise, look, match, sparse_start
@@ -15,7 +15,7 @@ from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
 from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
 from sciml.errors import ProblemError
 from sciml.nets.model import trainable_mask
-from sciml.settings import GivenField, NeuralField, UniversalField
+from sciml.settings import GivenField, NeuralField, SparseField, UniversalField
 
 PROBLEM = LotkaVolterra(level=0.0)
 SERIES = PROBLEM.measured
@@ -48,10 +48,10 @@ FIELDS = {
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field(name):
-    field = FIELDS[name]()
-    assert isinstance(field, VectorField)
-    state = jnp.full(len(field.states), 0.7)
     with jax.numpy_rank_promotion("allow"):  # modules of other libraries add their biases that way
+        field = FIELDS[name]()
+        assert isinstance(field, VectorField)
+        state = jnp.full(len(field.states), 0.7)
         slope = jax.jit(lambda state: field(jnp.zeros(()), state, jnp.zeros(0)))(state)
         many = jax.vmap(lambda state: field(jnp.zeros(()), state, jnp.zeros(0)))(jnp.stack([state, 2 * state]))
         assert slope.shape == state.shape
@@ -145,11 +145,6 @@ def test_the_data_choose_between_additive_errors_and_errors_by_a_factor():
 
 
 def test_growth_rates_become_equations_of_the_states():
-    from sciml.settings import SparseField
-
-    times = np.linspace(0.0, 6.0, 80)
-    from systems import lotka_volterra_path
-
     times, values = lotka_volterra_path(80)
     series = sciml.TimeSeries.from_arrays(times, values * np.exp(0.01 * np.random.default_rng(0).standard_normal(values.shape)), ("x", "y"))
     library, coefficients = sparse_start(series, LogNormal(), SparseField(degree=2))
