@@ -14,6 +14,8 @@ from jax import Array
 
 from sciml.errors import ProblemError, suggest
 
+BLOCK = 512
+
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "": lambda value: value,
     "sin": jnp.sin,
@@ -104,11 +106,11 @@ class Library:
 
     def numpy(self, points: np.ndarray) -> np.ndarray:
         """All terms at points `(n, variables)`, `(n, terms)`, outside of compiled code."""
-        return np.asarray(_evaluate(self, jnp.asarray(points)))
+        return np.asarray(_evaluate(self, _padded(points)))[: len(points)]
 
     def slopes(self, points: np.ndarray) -> np.ndarray:
         """Derivatives of all terms with respect to all variables at points `(n, variables)`: `(n, terms, variables)`."""
-        return np.asarray(_slopes(self, jnp.asarray(points)))
+        return np.asarray(_slopes(self, _padded(points)))[: len(points)]
 
 
 def polynomials(variables: Sequence[str], degree: int, constant: bool = True) -> Library:
@@ -179,6 +181,11 @@ def _factor_text(factor: Factor, variables: Sequence[str]) -> str:
         argument += f"{sign}{size}{variables[index]}"
     base = f"{factor.function}({argument})" if factor.function else argument
     return base if factor.power == 1 else f"{base}^{factor.power}"
+
+
+def _padded(points: np.ndarray) -> Array:
+    """The points and copies of the last one, up to a multiple of BLOCK: data sets of similar length share compiled code."""
+    return jnp.asarray(np.pad(points, ((0, -len(points) % BLOCK), (0, 0)), mode="edge"))
 
 
 @jax.jit(static_argnums=0)

@@ -209,11 +209,11 @@ def _normal_equations(
     residual = (weights * (states - values)).reshape(windows, points * count)
     to_start = (weights[..., None] * by_start).reshape(windows, points * count, count)
     to_coefficients = (weights[..., None] * by_coefficients).reshape(windows, points * count, size)
-    linking = linked.astype(states.dtype)[:, None] / leap
+    linking = linked.astype(states.dtype)[:, None] / leap[None, :]
     gap = linking * (jnp.roll(starts, -1, axis=0) - states[:, -1])
     gap_start = -linking[..., None] * by_start[:, -1]
     gap_coefficients = -linking[..., None] * by_coefficients[:, -1]
-    gap_next = linking[..., None] * jnp.eye(count, dtype=states.dtype)
+    gap_next = linking[..., None] * jnp.eye(count, dtype=states.dtype)[None]
     product = partial(jnp.einsum, "wri,wrj->wij")
     diagonal = product(to_start, to_start) + product(gap_start, gap_start) + jnp.roll(product(gap_next, gap_next), 1, axis=0)
     border = product(to_start, to_coefficients) + product(gap_start, gap_coefficients)
@@ -255,7 +255,7 @@ def _shoot(
         def one(index: Array, pair: Array) -> Array:
             def stage(carry: tuple[Array, Array], weights: Array) -> tuple[tuple[Array, Array], None]:
                 total, previous = carry
-                share = (index + weights[0]) / substeps
+                share = (index.astype(pair.dtype) + weights[0]) / substeps
                 found = slope(pair + weights[0] * step * previous, before + share * (after - before))
                 return (total + weights[1] * step * found, found), None
 

@@ -99,7 +99,7 @@ def _trajectory_rows(series: TimeSeries, smoothed: Smoothed, library: Library, k
     times, splines = series.times[index], smoothed.splines[index]
     resolved = max(float(spline.measured.sum()) - spline.degrees for spline in splines)
     narrowest = NARROWEST / resolved * (times[-1] - times[0])
-    nodes, weights = quadrature(times, narrowest / 2)
+    nodes, weights = quadrature(times, 0.75 * narrowest)
     states = smoothed.states(index, nodes)
     controls = series.controls[index]
     inputs = [np.interp(nodes, times, column) for column in controls.T]

@@ -54,10 +54,10 @@ def test_rows_hold_for_the_truth():
     series = TimeSeries.from_arrays(times, spiral(times), ("x", "y"))
     (rows,) = weak_rows(series, smooth(series), LIBRARY)
     residual = rows.target - rows.design @ true_coefficients()
-    assert np.abs(residual).max() < 1e-4 * np.abs(rows.target).max()
+    assert np.abs(residual).max() < 5e-4 * np.abs(rows.target).max()
 
 
-@pytest.mark.parametrize(("noise", "tolerance"), [(0.0, 1e-4), (0.02, 0.03), (0.1, 0.1)])
+@pytest.mark.parametrize(("noise", "tolerance"), [(0.0, 5e-4), (0.02, 0.03), (0.1, 0.1)])
 def test_sparse_coefficients_from_irregular_times(noise, tolerance):
     times = irregular(250, 3)
     values = spiral(times) + noise * np.random.default_rng(4).normal(size=(250, 2))
