@@ -438,7 +438,8 @@ class Training:
         if self.march is not None:
             self.march = self.objective.replicate(March(*(jnp.asarray(arrays[f"march/{name}"]) for name in March._fields)))
             self.validation_batch = self._validation_batch()
-        if "state/theta" not in arrays:
+        ahead = self.march is not None and self.cursor.position >= len(self.phases)  # the next slab may take over the curvature
+        if "state/theta" not in arrays or not (self.cursor.running or ahead):
             return
         runner = self._runner(min(self.cursor.position, len(self.phases) - 1))
         if runner.fixed_points:

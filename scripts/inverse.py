@@ -113,7 +113,7 @@ def configured(noise: float, draw: int) -> tuple[Any, dict[str, Any]]:
     from sciml.runs.catalog import load_problem
     from sciml.runs.config import load_config
 
-    config = load_config(PROBLEM, ())
+    config: Any = load_config(PROBLEM, ())
     problem = load_problem(PROBLEM, {"noise": noise, "draw": draw})
     return problem, {"network": config.network, "points": config.points, "weights": config.weights}
 

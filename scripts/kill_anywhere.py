@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "crash"))
 
-from killing import Killable, content, kill
+from killing import Killable, content, kill  # pyright: ignore[reportMissingImports]
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ def describe(found: Mapping[str, Any]) -> str:
 
 
 def _sides(both: list[dict[str, Any]]) -> dict[str, Any]:
-    return {key: {"values": [one, other]} for key, one, other in differing(*both)}
+    return {key: {"values": [one, other]} for key, one, other in differing(both[0], both[1])}
 
 
 def _results(both: list[dict[str, Any]]) -> dict[str, Any]:

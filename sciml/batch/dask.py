@@ -65,7 +65,7 @@ class Dask:
             self._cluster.close()
 
     def _refuse_other_versions(self) -> None:
-        versions = self._client.run(worker_version, on_error="return")
+        versions: Any = self._client.run(worker_version, on_error="return")
         wrong = {address: version for address, version in versions.items() if version != sciml.__version__}
         if wrong:
             address, version = next(iter(wrong.items()))

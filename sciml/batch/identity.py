@@ -50,7 +50,7 @@ def _ask(configs: Sequence[Config], problems: Path | None) -> list[str]:
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
-    from sciml.runs import build, catalog
+    from sciml.runs import build
 
     problems = None if asked["problems"] is None else Path(asked["problems"])
     names, mistakes, hashes = [], {}, {}
@@ -60,11 +60,11 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
             if number == 0:
                 build.configure(config.model_copy(update={"execution": config.execution.model_copy(update={"device": "cpu"})}))
                 use_compile_cache()
-                build.build(config, catalog.load_problem(config.problem, config.parameters, problems))
-            key = json.dumps([config.problem, config.parameters, config.warm_start], sort_keys=True)
+                build.build(config, build.load_subject(config, problems))
+            key = json.dumps([document.get(each) for each in ("problem", "parameters", "warm_start", "series")], sort_keys=True)
             if key not in hashes:
-                hashes[key] = build.data_hashes(catalog.load_problem(config.problem, config.parameters, problems), config)
-            names.append(run_name(config, catalog.problem_source(config.problem, problems), hashes[key]))
+                hashes[key] = build.data_hashes(build.load_subject(config, problems), config)
+            names.append(run_name(config, build.source_text(config, problems), hashes[key]))
         except ConfigError as error:
             mistakes |= dict.fromkeys(error.mistakes)
         except ScimlError as error:

@@ -10,6 +10,7 @@ from sciml.batch.state import RunState, State, count_states, read_states
 from sciml.batch.table import Row, over_seeds, table_rows
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
     from sciml.solution import Solution
 
 
@@ -26,8 +27,8 @@ class SweepRun(NamedTuple):
     """The content of `result.json`; empty where there is none yet."""
     attempts: tuple[dict[str, Any], ...]
 
-    def load(self) -> Solution:
-        """The best state of the run as a Solution."""
+    def load(self) -> Solution | Discovered:
+        """The best state of the run as a Solution, or as discovered dynamics."""
         from sciml.runs.load import load
 
         return load(self.directory)
@@ -68,8 +69,8 @@ class SweepRuns:
         return over_seeds(self._states)
 
 
-def load(directory: str | Path, problems: str | Path | None = None) -> Solution | SweepRuns:
-    """What a directory holds: the Solution of a run (see `sciml.Solution`), or the runs of a sweep.
+def load(directory: str | Path, problems: str | Path | None = None) -> Solution | Discovered | SweepRuns:
+    """What a directory holds: the Solution of a run (see `sciml.Solution`), discovered dynamics, or the runs of a sweep.
 
     `problems` is a folder to look in first for the problem's file. Loading a run sets the precision of its config, and so must
     come before other JAX code that needs another one. Raises `RunError` for a directory that cannot be read.

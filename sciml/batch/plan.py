@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 class PlannedRun(NamedTuple):
     """A run of a sweep: its place in the plan, the name of its directory, the values of the axes, and its config."""
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     name: str
     values: dict[str, Any]
     config: dict[str, Any]

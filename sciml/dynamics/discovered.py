@@ -264,7 +264,7 @@ class Discovered:
         windows = self.shooting.windows
         ends = [np.unique(times)[[0, -1]] for times in windows.times]
         count = max(20, FINE // self.shooting.count)
-        fine = np.stack([np.linspace(*end, count) for end in ends])
+        fine = np.stack([np.linspace(first, last, count) for first, last in ends])
         states = np.asarray(
             jax.jit(lambda theta, fine: self.shooting.paths_at(theta, fine))(jnp.asarray(self.fit.theta), jnp.asarray(fine))
         )
@@ -356,7 +356,10 @@ def library_text(library: Library) -> str:
     """A library as JSON. Raises `ProblemError` for one with functions of the user's own."""
     if any(term.function is not None for term in library.terms):
         raise ProblemError("a library with functions of your own cannot be written to a file; use sciml.discover in Python")
-    terms = [[[factor.function, factor.weights, factor.power] for factor in term.factors] for term in library.terms]
+    terms = [
+        [[factor.function, [(int(index), float(weight)) for index, weight in factor.weights], int(factor.power)] for factor in term.factors]
+        for term in library.terms
+    ]
     return json.dumps({"variables": library.variables, "terms": terms})
 
 

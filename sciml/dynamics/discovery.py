@@ -27,7 +27,7 @@ from sciml.dynamics.refit import QUIETEST, Refit, as_it_is, noise_level, recall,
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting, cut
 from sciml.dynamics.smoothing import FEWEST, smooth_channel
-from sciml.dynamics.sparse import SparseModel, discover_sparse
+from sciml.dynamics.sparse import SparseModel, affordable, discover_sparse
 from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, SparseLibrary, Universal, VectorField
 from sciml.errors import Outcome, ProblemError
 from sciml.nets.model import trainable_mask
@@ -423,12 +423,12 @@ def match(field: VectorField, series: TimeSeries, begin: Start, steps: int = 40)
 
 def carry(before: Shooting, theta: Array, after: Shooting, paths: Array | None = None) -> Array:
     """Parameters of a stage from those of another with other windows: each new window starts on the old one's path."""
-    paths = np.asarray(jax.jit(lambda theta: before.paths(theta).states)(theta) if paths is None else paths)
+    known = np.asarray(jax.jit(lambda theta: before.paths(theta).states)(theta) if paths is None else paths)
     old, new = before.windows, after.windows
     states = np.empty((after.count, after.states))
     for window, (trajectory, begin) in enumerate(zip(new.trajectory, new.begin, strict=True)):
         source = np.flatnonzero((old.trajectory == trajectory) & (old.begin <= begin))[-1]
-        states[window] = paths[source, begin - old.begin[source]]
+        states[window] = known[source, begin - old.begin[source]]
     states = np.where(np.isfinite(states), states, np.asarray(after.anchors))
     raw = after.raw_of(jnp.asarray(states))
     return jnp.concatenate([theta[: before.field_size], raw.ravel()])
@@ -496,14 +496,14 @@ def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField) -> tup
     """The terms that the data choose, and their coefficients `(terms, states)`: what shooting and the refit begin with.
 
     Where errors are factors, logarithms are what has normal errors, and their derivatives are growth rates: terms are then chosen
-    for x'/x as a polynomial of the states, of degree one or two where nothing else is asked for.
+    for x'/x as a polynomial of the states, of degree one or, where there are enough data, two, if nothing else is asked for.
     """
     if not isinstance(noise, LogNormal):
         model = discover_sparse(series, _library(settings, series), resamples=0)
         return model.library, model.coefficients
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
     degrees = (1, 2) if settings.degree is None else (max(settings.degree - 1, 1),)
-    model = discover_sparse(logarithms, [_growth_terms(series, degree) for degree in degrees], resamples=0)
+    model = discover_sparse(logarithms, affordable([_growth_terms(series, degree) for degree in degrees], series), resamples=0)
     return _from_growth_rates(model, series)
 
 

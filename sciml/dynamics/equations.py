@@ -109,7 +109,7 @@ def _active(library: Library, coefficients: np.ndarray, errors: np.ndarray | Non
 def _exponents(library: Library, term: Term) -> tuple[int, ...]:
     powers = [0] * len(library.variables)
     for factor in term.factors:
-        if factor.function or len(factor.weights) > 1 or factor.power < 0:
+        if factor.function or len(factor.weights) != 1 or factor.power < 0:
             raise ProblemError(f"the term '{library.name(term)}' is not a monomial: it has no exact form in other units")
         powers[factor.weights[0][0]] += factor.power
     if term.function is not None:

@@ -60,7 +60,7 @@ class Windows(NamedTuple):
     """`(W, states)`: smoothed states where the windows begin."""
     leap: np.ndarray
     """`(states,)`: scale of the gaps between windows."""
-    count: int
+    unpadded: int
     """Windows that are not padding."""
 
 
@@ -124,7 +124,7 @@ def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
     joined = [np.concatenate([each, np.repeat(each[-1:], more, axis=0)]) for each in joined]
     joined[2][count:] = 0.0
     joined[4][count:] = False
-    return Windows(*joined, leap=LEAP * noise, count=count)
+    return Windows(*joined, leap=LEAP * noise, unpadded=count)
 
 
 def maximise(
@@ -272,7 +272,7 @@ def _shoot(
 
 def _factor(windows: Windows, pieces: _Pieces, damping: float) -> np.ndarray:
     """Cholesky factor of the states' block-tridiagonal matrix in banded storage."""
-    count = windows.count
+    count = windows.unpadded
     states = pieces.diagonal.shape[1]
     size = count * states
     banded = np.zeros((2 * states, size))
@@ -290,8 +290,8 @@ def _factor(windows: Windows, pieces: _Pieces, damping: float) -> np.ndarray:
 
 def _eliminated(windows: Windows, pieces: _Pieces, support: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(solutions for states per coefficient and for the gradient, reduced matrix, reduced gradient) of the coefficients in `support`."""
-    border = pieces.border[: windows.count].reshape(-1, pieces.border.shape[-1])[:, support]
-    pull = pieces.gradient_states[: windows.count].reshape(-1)
+    border = pieces.border[: windows.unpadded].reshape(-1, pieces.border.shape[-1])[:, support]
+    pull = pieces.gradient_states[: windows.unpadded].reshape(-1)
     solved = cho_solve_banded((_factor(windows, pieces, damping), True), np.concatenate([border, pull[:, None]], axis=1))
     matrix = pieces.corner[np.ix_(support, support)] - border.T @ solved[:, :-1]
     return solved, (matrix + matrix.T) / 2, pieces.gradient_coefficients[support] - border.T @ solved[:, -1]
@@ -306,7 +306,7 @@ def _step(windows: Windows, pieces: _Pieces, support: np.ndarray, damping: float
         change = -np.linalg.solve(system, gradient / scale) / scale
     except (LinAlgError, np.linalg.LinAlgError):
         return np.full(len(support), np.nan), moved
-    moved[: windows.count] = -(solved[:, -1] + solved[:, :-1] @ change).reshape(windows.count, -1)
+    moved[: windows.unpadded] = -(solved[:, -1] + solved[:, :-1] @ change).reshape(windows.unpadded, -1)
     return change, moved
 
 

@@ -100,7 +100,7 @@ def _reduced(design: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nda
     norms = np.linalg.norm(design, axis=0)
     usable = np.isfinite(norms) & (norms > 0)
     scaled = np.where(usable, design / np.where(usable, norms, 1.0), 0.0)
-    triangle = np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r")
+    triangle = np.asarray(np.linalg.qr(np.concatenate([scaled, target[:, None]], axis=1), mode="r"))
     count = design.shape[1]
     return triangle[:, :count], triangle[:, count], usable
 

@@ -80,7 +80,7 @@ class _Term(NamedTuple):
     """What the optimisers ask of a loss term: its name, and which entry of `[points]` counts its samples (none)."""
 
     name: str
-    count: str = "windows"
+    count: str = "windows"  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 class Shooting:
@@ -191,7 +191,8 @@ class Shooting:
         """States at other times `(W, n)`, which begin where the windows do: `(W, n, states)`."""
 
         def run(raw: Array, anchor: Array, window: Windows, at: Array) -> Array:
-            inputs = jax.vmap(lambda t: interpolate(window.times, window.controls, t))(at)
+            times, controls = jnp.asarray(window.times), jnp.asarray(window.controls)
+            inputs = jax.vmap(lambda t: interpolate(times, controls, t))(at)
             return self._path(theta[: self.field_size], raw, anchor, window._replace(times=at, controls=inputs)).states
 
         return jax.vmap(run)(self.raw_states(theta), self.anchors, self._arrays, times)
@@ -349,7 +350,8 @@ class Shooting:
         vector_field = self.field_of(field)
         free = self._state(raw, anchor)
         start = jnp.where(window.first, vector_field.start(free), free)
-        return integrate(vector_field, window.times, start, window.controls, self.scale, self.integrator, adjoint)
+        times, controls = jnp.asarray(window.times), jnp.asarray(window.controls)
+        return integrate(vector_field, times, start, controls, self.scale, self.integrator, adjoint)
 
     def _misfits(self, predicted: Array, window: Windows) -> Array:
         scaled = self.noise.scale(jnp.where(window.mask, window.values, 1.0)) - self.noise.scale(predicted)

@@ -92,17 +92,30 @@ class Candidate:
         return self.fit.quadratic.squares / variance + penalty(self.size, points, self.fit.coefficients.size)
 
 
+SAMPLES_PER_TERM = 3
+"""Measured times per candidate term below which a library is too large for a series."""
+
+
+def affordable(libraries: Sequence[Library], series: TimeSeries) -> tuple[Library, ...]:
+    """The libraries for whose terms there are enough data, at least the smallest one."""
+    rows = max(int(np.sum([np.isfinite(values[:, channel]).sum() for values in series.values])) for channel in range(series.channels))
+    found = tuple(library for library in libraries if SAMPLES_PER_TERM * len(library) <= rows)
+    return found or (min(libraries, key=len),)
+
+
 def default_libraries(series: TimeSeries) -> tuple[Library, ...]:
     """Polynomials, of a degree that leaves at most a few dozen terms; and elementary functions beside polynomials of low degree."""
     variables = (*series.names, *series.control_names)
     count = len(variables)
     degree = {1: 6, 2: 5, 3: 4, 4: 3}.get(count, 2)
+    lower = tuple(polynomials(variables, each) for each in (1, 2) if each < degree)
     modulus = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("abs", ((i, 1.0),)))) for i in range(count)))
     logarithms = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("log", ((i, 1.0),)))) for i in range(count)))
     elementary = (
         polynomials(variables, {1: 3, 2: 2}.get(count, 1)) + functions(variables, ("sin", "cos"), (1.0, 2.0)) + modulus + logarithms
     )
-    return polynomials(variables, degree), elementary + differences(variables, ("sin", "cos"))
+    found = affordable((*lower, polynomials(variables, degree)), series)[-1:]
+    return (*found, elementary + differences(variables, ("sin", "cos")))
 
 
 def discover_sparse(
@@ -119,7 +132,9 @@ def discover_sparse(
     behind the inclusion probabilities. Raises `ProblemError` for a series that cannot be smoothed.
     """
     smoothed = smooth(series)
-    given = default_libraries(series) if library is None else (library,) if isinstance(library, Library) else tuple(library)
+    given = (
+        affordable(default_libraries(series), series) if library is None else (library,) if isinstance(library, Library) else tuple(library)
+    )
     windows = cut(series, smoothed)
     candidates = [found for each in given for found in propose(series, smoothed, windows, each, known)]
     variance = max(1.0, min(each.fit.quadratic.squares / each.fit.quadratic.points for each in candidates))
@@ -212,7 +227,7 @@ def _restarted(fit: Fit, design: np.ndarray, target: np.ndarray, terms: tuple[in
 
 
 def _first_states(series: TimeSeries, windows: Windows, fit: Fit) -> np.ndarray:
-    ends = np.flatnonzero(~windows.linked[: windows.count])
+    ends = np.flatnonzero(~windows.linked[: windows.unpadded])
     return fit.starts[np.concatenate([[0], ends[:-1] + 1])]
 
 

@@ -159,7 +159,7 @@ class SparseLibrary(VectorField):
     """
 
     weights: Array
-    sizes: np.ndarray
+    sizes: tuple[float, ...] = eqx.field(static=True)
     active: np.ndarray
     """`(terms, states)`."""
     library: Library = eqx.field(static=True)
@@ -171,7 +171,7 @@ class SparseLibrary(VectorField):
         self.library, self.states, self.channels = library, states, channels
         self.active = np.asarray(coefficients) != 0
         chosen = np.asarray(coefficients, float)[self.active]
-        self.sizes = np.abs(chosen)
+        self.sizes = tuple(np.abs(chosen).tolist())
         self.weights = jnp.asarray(np.sign(chosen))
 
     def __call__(self, t: Array, state: Array, controls: Array) -> Array:
@@ -179,11 +179,14 @@ class SparseLibrary(VectorField):
 
     def matrix(self) -> Array:
         """Coefficients `(terms, states)`."""
-        return jnp.zeros(self.active.shape, self.weights.dtype).at[np.nonzero(self.active)].set(self.weights * self.sizes)
+        return jnp.zeros(self.active.shape, self.weights.dtype).at[np.nonzero(self.active)].set(self._values())
+
+    def _values(self) -> Array:
+        return self.weights * jnp.asarray(self.sizes, self.weights.dtype)
 
     def coefficients(self) -> dict[str, Array]:
         names = self.library.names()
-        values = self.weights * self.sizes
+        values = self._values()
         keys = [f"{self.states[column]}': {names[row]}" for row, column in np.argwhere(self.active)]
         return {key: values[number] for number, key in enumerate(keys)}
 

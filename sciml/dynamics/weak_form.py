@@ -123,7 +123,8 @@ def _trajectory_rows(series: TimeSeries, smoothed: Smoothed, library: Library, k
 def quadrature(times: np.ndarray, longest: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of a composite Gauss-Legendre rule on the intervals between `times`, those above `longest` divided."""
     pieces = np.maximum(np.ceil(np.diff(times) / longest), 1).astype(int)
-    edges = np.concatenate([np.linspace(*ends, count, endpoint=False) for *ends, count in zip(times[:-1], times[1:], pieces, strict=True)])
+    cuts = zip(times[:-1], times[1:], pieces, strict=True)
+    edges = np.concatenate([np.linspace(begin, end, count, endpoint=False) for begin, end, count in cuts])
     edges = np.append(edges, times[-1])
     nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     half = np.diff(edges)[:, None] / 2

@@ -18,10 +18,11 @@ __all__ = ["history_figure", "save", "solution_figure", "switch_text", "write_al
 
 def write_all(solution: Solution | Discovered, folder: Path) -> list[Path]:
     """Writes `solution.png` (four figures for discovered dynamics), and `history.png` where there is a history; returns their paths."""
+    from sciml.dynamics.discovered import Discovered
     from sciml.figures import dynamics
 
     folder.mkdir(parents=True, exist_ok=True)
-    if hasattr(solution, "equations"):
+    if isinstance(solution, Discovered):
         written = [save(draw(solution), folder / f"{name}.png") for name, draw in dynamics.FIGURES.items()]
     else:
         written = [save(solution_figure(solution), folder / "solution.png")]

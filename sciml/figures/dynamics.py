@@ -26,9 +26,9 @@ def discovery_figure(found: Discovered) -> Figure:
     rows = min(found.series.channels, MOST_CHANNELS)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(2.2 * rows + 3.6)
-        top, bottom = figure.subfigures(2, 1, height_ratios=(2.2 * rows, 3.6))
+        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(2.2 * rows, 3.6))[:, 0]
         _draw_fit(top, found)
-        left, right = bottom.subfigures(1, 2)
+        left, right = bottom.subfigures(1, 2, squeeze=False)[0]
         _draw_portrait(left, found)
         _draw_residuals(right, found)
     return figure

@@ -85,9 +85,10 @@ def least_squares(problem: Problem, points: int | None = None) -> Fit:
             residuals, jacobian = linearised(np.frombuffer(raw), *given)
             return np.asarray(residuals), np.asarray(jacobian)
 
+        minimise: Any = scipy.optimize.least_squares  # untyped: its defaults hide that jac may be a function and gtol None
         clock = time.perf_counter()
         try:
-            found = scipy.optimize.least_squares(
+            found = minimise(
                 lambda raw: at(raw.tobytes())[0],
                 begin,
                 lambda raw: at(raw.tobytes())[1],
@@ -144,20 +145,21 @@ def _linearised(problem: Problem, equations: Semidiscrete) -> Callable[..., tupl
 
     def residuals(raw: Array, state: Array, observations: Observations) -> Array:
         traced = equations.with_coefficients(dict(zip(problem.unknowns, _values(problem, raw), strict=True)))
+        times = jnp.asarray(observations.times)
         found = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, _: traced.rate(t, y)),
+            diffrax.ODETerm(lambda t, y, _: traced.rate(jnp.asarray(t), y)),
             diffrax.Kvaerno5(),
             first,
             last,
             None,
             state,
-            saveat=diffrax.SaveAt(ts=observations.times),
+            saveat=diffrax.SaveAt(ts=times),
             stepsize_controller=diffrax.PIDController(TOLERANCE, TOLERANCE),
             adjoint=diffrax.ForwardMode(),
             throw=False,
         )
         assert found.ys is not None
-        fields = jax.vmap(equations.all_values)(observations.times, found.ys).reshape(len(observations.values), -1)
+        fields = jax.vmap(equations.all_values)(times, found.ys).reshape(len(observations.values), -1)
         return jnp.sum(observations.weights * fields, axis=1) - observations.values
 
     def linearised(raw: Array, state: Array, observations: Observations) -> tuple[Array, Array]:

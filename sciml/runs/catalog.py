@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sciml.errors import ConfigError, ProblemError, ScimlError, suggest
 
@@ -171,8 +171,8 @@ def is_dynamics(name: object, problems: Path | None = None) -> bool:
     return any(ast.unparse(base).rpartition(".")[2] == "Dynamics" for node in classes for base in node.bases)
 
 
-def load_problem(name: str, parameters: Mapping[str, float] | None = None, problems: Path | None = None) -> Problem | Dynamics:
-    """An instance of the problem `name`. Runs its file; imports JAX.
+def load_problem(name: str, parameters: Mapping[str, float] | None = None, problems: Path | None = None) -> Any:
+    """An instance of the problem `name`, a `Problem` or a `Dynamics`. Runs its file; imports JAX.
 
     Raises `ConfigError` for unknown parameters and `ProblemError` for a file that fails or has not exactly one public problem.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -205,7 +206,7 @@ def symbol(name: str) -> Html:
 
 def number(value: float | None, digits: int = 2) -> Html:
     """A number as it is typeset, `3.2 × 10⁻⁷`; a dash for one that is missing or was not finite."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return Html("–")
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return Html(f"{float(f'{value:.{digits}g}'):g}".replace("-", "−"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovery import Discovery
     from sciml.runs.config import Config
     from sciml.runs.result import Result
     from sciml.solve import Experiment
@@ -19,7 +20,7 @@ class Listener:
     def message(self, text: str) -> None:
         """A sentence that the user should read: a skipped checkpoint, a changed environment, why a run ends early."""
 
-    def started(self, directory: Path, config: Config, experiment: Experiment, step: int) -> None:
+    def started(self, directory: Path, config: Config, experiment: Experiment | Discovery, step: int) -> None:
         """Training begins at `step` (0, or where a checkpoint stands)."""
 
     def snapshot(self, snapshot: Snapshot, row: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 from sciml.runs.listener import Listener
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovery import Discovery
     from sciml.runs.config import Config
     from sciml.runs.result import Result
     from sciml.settings import Phase
@@ -94,7 +95,7 @@ class _Display(Listener):
         self.pace = Pace()
         self.wall_limit: float | None = None
 
-    def started(self, directory: Path, config: Config, experiment: Experiment, step: int) -> None:
+    def started(self, directory: Path, config: Config, experiment: Experiment | Discovery, step: int) -> None:
         phases: tuple[Phase, ...] = experiment.phases
         self.pace = Pace([phase.steps for phase in phases])
         self.wall_limit = config.execution.wall_limit
@@ -155,7 +156,7 @@ class LiveProgress(_Display):
         super().__init__(console)
         self.live = Live(console=console, refresh_per_second=4, transient=True)
 
-    def started(self, directory: Path, config: Config, experiment: Experiment, step: int) -> None:
+    def started(self, directory: Path, config: Config, experiment: Experiment | Discovery, step: int) -> None:
         super().started(directory, config, experiment, step)
         self.live.start()
         self.live.update(Text("compiling", style="dim"))

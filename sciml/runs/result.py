@@ -12,6 +12,7 @@ from sciml.runs import files
 from sciml.runs.metrics import finite
 
 if TYPE_CHECKING:
+    from sciml.dynamics.discovered import Discovered
     from sciml.runs.config import Config
     from sciml.solution import Error, Solution
     from sciml.train import Snapshot
@@ -32,7 +33,7 @@ class Result:
 
     directory: Path
     result: dict[str, Any]
-    solution: Solution | None = None
+    solution: Solution | Discovered | None = None
     reused: bool = False
 
     @property

@@ -117,7 +117,7 @@ class Session:
         Raises `Interrupted` after a signal.
         """
         solution = None if self.training["outcome"] == Outcome.STOPPED else self._write_results()
-        result = self._result() if solution is None else solution.result
+        result = self._result() if solution is None else dict(solution.result)
         files.write_json(self.directory / RESULT, result, crash_point="result:before-rename")
         finished = Result(self.directory, result, solution)
         self.listener.finished(finished)
@@ -210,7 +210,7 @@ class Session:
             self._report(solution)
         return self._solution(self._result())
 
-    def _report(self, solution: Solution) -> None:
+    def _report(self, solution: Solution | Discovered) -> None:
         from sciml import figures
         from sciml.runs import report
 

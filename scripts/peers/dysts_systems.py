@@ -45,7 +45,7 @@ def write_systems(path: str) -> None:
         coefficients = polynomial(system)
         if coefficients is not None:
             found.append((name, system, coefficients))
-    arrays: dict[str, np.ndarray] = {"exponents": np.array(EXPONENTS)}
+    arrays: dict[str, Any] = {"exponents": np.array(EXPONENTS)}
     for name, system, coefficients in found[2::5][:COUNT]:
         arrays[f"{name}/coefficients"] = coefficients
         arrays[f"{name}/times"], arrays[f"{name}/values"] = trajectories(system, coefficients)
