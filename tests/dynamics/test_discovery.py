@@ -1,6 +1,7 @@
 """A discovery as a run: real data in, coefficients with intervals out, stopped and resumed to the same bytes, loaded without a new fit."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from sciml.runs import execute
 from sciml.runs.config import parse_config
 from sciml.runs.metrics import read_rows
 from sciml.settings import GivenField, Shooting
+
+PROBLEMS = Path(sciml.__file__).parent.parent / "problems"
 
 FLU = {"kind": "discovery", "problem": "flu_1978", "log_every": 50, "phases": [{"kind": "adam", "steps": 100, "until": []}]}
 
@@ -108,3 +111,19 @@ def test_a_bad_table_is_one_clear_error(tmp_path, text, expected):
         execute.run(parse_config({"problem": "table", "series": {"file": str(table)}}), tmp_path / "runs")
     assert expected in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_hares_and_lynxes_from_the_table_alone(tmp_path):
+    """Nothing is told but that the last five years are held out; the report and the run directory are those of any run."""
+    table = PROBLEMS / "hare_lynx.csv"
+    document = {"kind": "discovery", "problem": "hare_lynx", "series": {"file": str(table)}, "hold_out": 5}
+    run = execute.run(parse_config(document), tmp_path)
+    found = run.result["coefficients"]
+    assert set(found) == {"hare': hare", "hare': hare lynx", "lynx': lynx", "lynx': hare lynx"}
+    for each in found.values():
+        assert each["reason"] is None
+        assert each["lower"] * each["upper"] > 0
+    held_out = run.result["scores"]["held_out"]
+    assert all(held_out["model"]["rmse"] < 0.5 * held_out[name]["rmse"] for name in ("constant", "persistence", "linear"))
+    assert run.result["warnings"] == []
+    assert (run.directory / "report.html").exists()

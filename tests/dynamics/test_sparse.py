@@ -9,7 +9,7 @@ from sciml.dynamics.library import polynomials
 from sciml.dynamics.likelihood import cut, maximise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import smooth
-from sciml.dynamics.sparse import discover_sparse
+from sciml.dynamics.sparse import affordable, discover_sparse
 
 LIBRARY = polynomials(("x", "y"), 3)
 TRUE = {("y", 0): 1.0, ("x", 1): -1.0, ("y", 1): 0.8, ("x^2 y", 1): -0.8}
@@ -78,3 +78,10 @@ def test_standard_errors_are_those_of_repeated_experiments():
     spread = np.std([fit.coefficients.ravel()[support] for fit in fits], axis=0)
     predicted = np.mean([np.sqrt(np.diag(fit.covariance(support))) for fit in fits], axis=0)
     assert 0.5 < np.median(spread / predicted) < 2.0
+
+
+def test_a_library_is_no_larger_than_the_data_can_afford():
+    libraries = [polynomials(("x", "y"), degree) for degree in (1, 2, 3)]
+    for rows, degree in ((8, 1), (16, 1), (20, 2), (100, 3)):
+        series = TimeSeries.from_arrays(np.arange(rows), np.random.default_rng(0).normal(size=(rows, 2)), names=("x", "y"))
+        assert len(affordable(libraries, series)[-1]) == len(polynomials(("x", "y"), degree))

@@ -153,3 +153,11 @@ def test_growth_rates_become_equations_of_the_states():
     assert set(found) == {("x", 0), ("x y", 0), ("y", 1), ("x y", 1)}
     assert found[("x", 0)] == pytest.approx(1.3, rel=0.05)
     assert found[("x y", 1)] == pytest.approx(0.8, rel=0.05)
+
+
+def test_only_the_weights_of_a_sparse_field_are_trained():
+    """Sizes that could be trained, too, would leave every coefficient half undetermined."""
+    field = SparseLibrary(polynomials(("x", "y"), 1), np.array([[0.0, 2.0], [3.0, 0.0], [0.0, -5.0]]), ("x", "y"), ("x", "y"))
+    trained, _ = eqx.partition(field, trainable_mask(field))
+    assert sum(leaf.size for leaf in jax.tree.leaves(trained)) == 3
+    assert [float(value) for value in field.coefficients().values()] == [2.0, 3.0, -5.0]
