@@ -81,7 +81,9 @@ def test_list_takes_a_directory(user_problems):
 
 
 def test_schema_is_json():
-    assert "phases" in json.loads(sciml("schema").stdout)["properties"]
+    schema = json.loads(sciml("schema").stdout)
+    assert {"ProblemConfig", "DiscoveryConfig"} == {kind["$ref"].rsplit("/", 1)[1] for kind in schema["anyOf"]}
+    assert "phases" in schema["$defs"]["ProblemConfig"]["properties"]
 
 
 def test_new_problem_is_written_once_and_found(tmp_path):
