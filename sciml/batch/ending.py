@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -71,8 +72,8 @@ def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None,
     if exit_code is None:
         return Ending(Reason.ERROR, "its process is gone, and nobody saw how it ended")
     tail = _tail(directory / LOG)
-    if DISK.search(tail):
-        return Ending(Reason.DISK, _last_words(tail))
+    if DISK.search(tail) or _is_full(directory):
+        return Ending(Reason.DISK, _last_words(tail) or f"no space on disk for {directory}")
     if MEMORY.search(tail):
         return Ending(Reason.MEMORY, _last_words(tail))
     if exit_code < 0 or exit_code > 128:
@@ -80,6 +81,11 @@ def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None,
     if result is not None and exit_code == 1:
         return Ending(Reason.STOPPED, str(result.get("ended_by", "")))
     return Ending(Reason.CONFIG if exit_code == 2 else Reason.ERROR, _last_words(tail) or f"exit code {exit_code}")
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether the disk has so little room that it swallows the log, too."""
+    return directory.exists() and shutil.disk_usage(directory).free < LOG_TAIL
 
 
 def _signalled(number: int) -> Ending:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 from sciml.batch.attempt import Task, attempt
+from sciml.batch.ending import Reason
 from sciml.batch.settings import Engine as Settings
 from sciml.runs.environment import available_cores
 
@@ -44,6 +46,7 @@ class Local:
         for slot in slots:
             self._slots.put(slot)
         self._pool = ThreadPoolExecutor(len(slots), thread_name_prefix="sciml-run")
+        self._disk_full = threading.Event()
 
     def submit(self, task: Task) -> Future[dict[str, Any]]:
         return self._pool.submit(self._attempt, task)
@@ -55,9 +58,14 @@ class Local:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _attempt(self, task: Task) -> dict[str, Any]:
+        if self._disk_full.is_set():  # the scheduler has not yet heard of it
+            raise CancelledError
         slot = self._slots.get()
         try:
-            return attempt(task._replace(cores=slot.cores, device=slot.device))
+            note = attempt(task._replace(cores=slot.cores, device=slot.device))
+            if note["reason"] == Reason.DISK:
+                self._disk_full.set()
+            return note
         finally:
             self._slots.put(slot)
 

@@ -7,7 +7,7 @@ import queue
 import re
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +198,7 @@ class _Scheduler:
             except queue.Empty:
                 continue
             del self.pending[run.index]
-            if not future.cancelled():
+            if not future.cancelled() and not isinstance(future.exception(), CancelledError):
                 self._take(engine, run, self._note(run, future))
 
     def _note(self, run: PlannedRun, future: Future[dict[str, Any]]) -> dict[str, Any]:
