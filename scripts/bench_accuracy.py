@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from bench_step import REQUIREMENTS as DEEPXDE
-from bench_step import cache_folder, environment
+from peers.environments import cache_folder, environment
 
 PROBLEMS = ("fisher_kpp", "burgers", "allen_cahn", "diffusion_reaction")
 PEERS = Path(__file__).parent / "peers"

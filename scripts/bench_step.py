@@ -23,9 +23,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
+
+from peers.environments import cache_folder, environment  # pyright: ignore[reportMissingImports]
 
 WIDTH, HIDDEN_LAYERS, POINTS = 64, 4, 4096
 VISCOSITY = 0.01 / math.pi
@@ -46,7 +48,7 @@ def main() -> None:
         serve(arguments.worker, arguments.precision)
         return
     repeats, steps = (3, CHUNK) if arguments.quick else (9, 2 * CHUNK)
-    rivals = environment(arguments.environment)
+    rivals = environment(arguments.environment, REQUIREMENTS)
     workers = {
         (side, precision): Worker(python, side, precision)
         for precision in PRECISIONS
@@ -278,23 +280,6 @@ class Worker:
         if not line:
             raise SystemExit(f"a worker ended early with exit code {self._process.wait()}; its message stands above")
         return json.loads(line)
-
-
-def environment(folder: Path, requirements: Sequence[str] = REQUIREMENTS) -> Path:
-    """The Python of an environment with what a peer requires, made in `folder` where it is not complete."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    complete = folder / "complete"
-    if not complete.exists():
-        print(f"installing {' and '.join(requirements)} into {folder}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
-        complete.touch()
-    return python
-
-
-def cache_folder() -> Path:
-    """This project's folder in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciml"
 
 
 # ── report ────────────────────────────────────────────────────────────────────────────────────────────────────────────

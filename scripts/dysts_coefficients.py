@@ -24,7 +24,7 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small: threads only wait for each other
 
 import numpy as np
-from peers.environments import environment  # pyright: ignore[reportMissingImports]
+from peers.environments import cache_folder, environment  # pyright: ignore[reportMissingImports]
 
 LEVELS = (0.0, 0.001, 0.01, 0.05)
 REQUIREMENTS = ("pysindy==2.1.0", "dysts==0.95")
@@ -44,7 +44,7 @@ def main() -> None:
     rows = [json.loads(line) for line in arguments.rows.read_text().splitlines()] if arguments.rows.exists() else []
     if not arguments.table:
         if not arguments.systems.exists():
-            python = environment("bench-dysts", REQUIREMENTS)
+            python = environment(cache_folder() / "bench-dysts", REQUIREMENTS)
             subprocess.run([str(python), str(PEER), "systems", str(arguments.systems)], check=True)
         for side in arguments.sides:
             done = {(row["system"], row["level"]) for row in rows if row["side"] == side}
@@ -95,7 +95,7 @@ def run_weak_sindy(todo: list[Task]) -> Iterator[dict[str, Any]]:
     """PySINDy's weak form in its own environment."""
     if not todo:
         return
-    python = environment("bench-dysts", REQUIREMENTS)
+    python = environment(cache_folder() / "bench-dysts", REQUIREMENTS)
     with subprocess.Popen([str(python), str(PEER), "sindy"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -27,7 +27,7 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small: threads only wait for each other
 
 import numpy as np
-from peers.environments import environment  # pyright: ignore[reportMissingImports]
+from peers.environments import cache_folder, environment  # pyright: ignore[reportMissingImports]
 
 SETTINGS = ((0.0, 0.0), (0.05, 0.5))
 """(sigma, share of points dropped)."""
@@ -101,7 +101,7 @@ def run_pysindy(todo: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """PySINDy in its own environment: one JSON line per task there and back."""
     if not todo:
         return
-    python = environment("bench-pysindy", REQUIREMENTS)
+    python = environment(cache_folder() / "bench-pysindy", REQUIREMENTS)
     script = Path(__file__).with_name("peers") / "odebench_pysindy.py"
     with subprocess.Popen([str(python), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -64,6 +64,10 @@ class Scales(NamedTuple):
         )
 
 
+MISTAKES = 10
+"""Ragged lines of a table that are named one by one."""
+
+
 @dataclass(frozen=True)
 class TimeSeries:
     """Measurements of `channels` quantities along one or several trajectories.
@@ -130,7 +134,8 @@ class TimeSeries:
         header = rows[0][1]
         ragged = [f"line {line}: {len(row)} cells where the header has {len(header)}" for line, row in rows[1:] if len(row) != len(header)]
         if ragged:
-            raise ProblemError(ragged, source=str(path))
+            more = [f"{len(ragged) - MISTAKES} more lines like these"] * (len(ragged) > MISTAKES)
+            raise ProblemError(ragged[:MISTAKES] + more, source=str(path))
         table = {name: [row[index] for _, row in rows[1:]] for index, name in enumerate(header)}
         if len(table) != len(header) or "" in table:
             raise ProblemError(f"every column needs a name of its own; the header is {', '.join(header)}", source=str(path))

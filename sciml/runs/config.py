@@ -83,8 +83,6 @@ class Config(Settings):
     seed: int = Field(default=0, ge=0, lt=2**32)
     precision: Literal["float64", "float32"] = "float64"
     phases: Phases = Field(default="auto", examples=[[{"kind": "adam"}, {"kind": "broyden"}]])
-    time_slabs: int = Field(default=1, ge=1, examples=[10])
-    """Windows of time that are trained one after the other, each from where the one before has ended."""
     stop: Stop = Field(default=Stop(), examples=[{"target_error": 1e-6}])
     log_every: int = Field(default=100, ge=1)
     """Steps between two rows of metrics."""
@@ -99,6 +97,8 @@ class ProblemConfig(Config):
     points: Points = Field(default=Points(), examples=[{"interior": 2048}])
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={}, examples=[{"initial": 100.0}])
     """Weights of the loss terms, by term name; 1 where nothing is said."""
+    time_slabs: int = Field(default=1, ge=1, examples=[10])
+    """Windows of time that are trained one after the other, each from where the one before has ended."""
     warm_start: str | None = Field(default=None, min_length=1, examples=["runs/fisher_kpp-3f9a1c2e"])
     """Run directory whose best parameters are the starting point."""
 

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def environment(name: str, requirements: Sequence[str]) -> Path:
-    """The Python of the environment `name`, made with `requirements` where it is not complete."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciml" / name
+def environment(folder: Path, requirements: Sequence[str]) -> Path:
+    """The Python of the environment in `folder`, made with `requirements` where it is not complete."""
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     complete = folder / "complete"
     if not complete.exists():
@@ -20,3 +19,8 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
         complete.touch()
     return python
+
+
+def cache_folder() -> Path:
+    """This project's folder in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciml"

@@ -335,3 +335,10 @@ def test_the_place_of_a_table_does_not_name_a_run_but_its_content_does():
     here, there = (parse_config({"problem": "table", "series": {"file": file}}) for file in ("a/t.csv", "b/t.csv"))
     assert run_name(here, "", {"series": "1"}) == run_name(there, "", {"series": "1"})
     assert run_name(here, "", {"series": "1"}) != run_name(here, "", {"series": "2"})
+
+
+def test_time_slabs_belong_to_differential_equations(tmp_path) -> None:
+    """A discovery would ignore them."""
+    with pytest.raises(ConfigError, match="unknown key 'time_slabs'"):
+        parse_config({"kind": "discovery", "problem": "hare_lynx", "time_slabs": 4})
+    assert parse_config({"problem": "gray_scott_1d", "time_slabs": 4}).time_slabs == 4
