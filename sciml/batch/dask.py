@@ -44,7 +44,7 @@ class Dask:
                 worker_dashboard_address=f"{LOOPBACK}:0",
             )
         try:
-            self._client = Client(address, timeout=PATIENCE)
+            self._client = Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"--dask {settings.dask}: no Dask scheduler can be reached there ({error}); start one, or use --dask local"

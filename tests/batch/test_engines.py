@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import dask
 import pytest
 
 import sciml
@@ -57,6 +58,7 @@ def test_a_scheduler_that_cannot_be_reached(address: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("sciml.batch.dask.PATIENCE", 1.0)
     with pytest.raises(ConfigError, match="no Dask scheduler can be reached there"):
         make_engine(Engine(dask=address))
+    assert dask.config.get("scheduler", None) is None, "what computes with Dask in this process must not look for a cluster"
 
 
 @pytest.mark.filterwarnings("default")
