@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from pydantic import TypeAdapter
 
 from sciml.errors import ConfigError, Outcome
 from sciml.objective import Trainable, Validation
 from sciml.optim import second_order
-from sciml.optim.broyden import SelfScaledBroyden
-from sciml.optim.first_order import AdamState, FirstOrder
-from sciml.optim.lbfgs import LimitedMemory
-from sciml.optim.noise import current_ratios
-from sciml.optim.second_order import Ended, Metric
-from sciml.settings import LBFGS, Adam, Broyden, Noise, Phase
+from sciml.optim.cursor import Cursor, PhaseRecord, dump_phases, extend, load_phases
+from sciml.optim.runners import Reading, Window, next_multiple, runner_of
+from sciml.optim.second_order import Ended
+from sciml.settings import Adam, Noise, Phase
 from sciml.slabs import March
 
 CYCLES = 3
@@ -39,7 +35,6 @@ OVERFIT = 1000
 BEST_EVERY = 100
 """Steps between the states among which the best one is found, whatever the size of a chunk."""
 
-_PHASES: TypeAdapter[Any] = TypeAdapter(tuple[Phase, ...])
 _ENDED_BY = {
     Ended.NOISE: "noise",
     Ended.PLATEAU: "plateau",
@@ -48,29 +43,6 @@ _ENDED_BY = {
     Ended.DIVERGED: "diverged",
     Ended.OVERFIT: "overfitting",
 }
-
-
-class PhaseRecord(NamedTuple):
-    """What became of a phase."""
-
-    kind: str
-    steps: int
-    evaluations: int
-    loss: float
-    ended_by: str
-
-
-class Window(NamedTuple):
-    """The gradient's noise-to-signal ratio over one window of a first-order phase, at the next phase's point counts."""
-
-    step: int
-    """Optimiser steps over all phases at its end."""
-    nsr: float
-    bound: float | None
-    """Upper confidence bound, where a trigger watches the noise."""
-    armed: bool
-    """Whether the trigger has seen the ratio rise and halve by then."""
-    terms: dict[str, float]
 
 
 class Snapshot(NamedTuple):
@@ -104,44 +76,6 @@ class Snapshot(NamedTuple):
     checkpoint: Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]
 
 
-@dataclass
-class Cursor:
-    """Where training is: everything but arrays, and nothing but numbers and text, so that it can be written as JSON."""
-
-    asked: list[dict[str, Any]]
-    """Phases that were asked for."""
-    plan: list[dict[str, Any]]
-    """Phases to be executed: those asked for, and what a failed one has put in after itself."""
-    places: list[int]
-    """Where in the plan each phase that was asked for stands (the last attempt at it)."""
-    position: int = 0
-    phase_step: int = 0
-    step: int = 0
-    evaluations: int = 0
-    phase_start: tuple[int, float] = (0, math.inf)
-    """Evaluations before the phase, and the validation residual at its start."""
-    running: bool = False
-    growth: int = 1
-    """Factor on the number of fixed points, doubled once if a second phase fails on too few."""
-    good_at: int = 0
-    """Last step of a second phase at which the validation residual was below that of its start."""
-    recovered_at: int = -1
-    redraws: int = 0
-    cycles: int = 0
-    rollbacks: int = 0
-    best_validation: float = math.inf
-    best_worst: float = math.inf
-    slab: int = 0
-    """The slab of time that is trained."""
-    slab_validations: list[tuple[float, float]] = field(default_factory=list)
-    """Mean square and worst residual of the slabs that are done."""
-    plateau_marks: list[float] = field(default_factory=list)
-    """Best validation residual at the start of each plateau trigger's window."""
-    records: list[PhaseRecord] = field(default_factory=list)
-    switch: dict[str, Any] | None = None
-    outcome: str | None = None
-
-
 def train(
     objective: Trainable,
     phases: Sequence[Phase],
@@ -167,7 +101,7 @@ class Training:
     def __init__(self, objective: Trainable, phases: Sequence[Phase], every: int, start: Array | None) -> None:
         self.objective, self.every = objective, every
         self.phases: list[Phase] = list(phases)
-        self.cursor = Cursor(_dump(phases), _dump(phases), list(range(len(phases))))
+        self.cursor = Cursor(dump_phases(phases), dump_phases(phases), list(range(len(phases))))
         self.theta = objective.start if start is None else start
         self.best = self.theta
         self.march = objective.march
@@ -212,7 +146,7 @@ class Training:
         origin = cursor.step - cursor.phase_step
         windows: tuple[Window, ...] = ()
         while True:
-            self.state = runner.advance(self.state, where, min(limit, _next_multiple(cursor.phase_step, BEST_EVERY)))
+            self.state = runner.advance(self.state, where, min(limit, next_multiple(cursor.phase_step, BEST_EVERY)))
             reading = runner.read(self.state)
             windows += tuple(each._replace(step=origin + each.step) for each in reading.windows if each.step > cursor.phase_step)
             cursor.step += reading.step - cursor.phase_step
@@ -250,7 +184,7 @@ class Training:
         cursor = self.cursor
         flat = False
         for number, each in enumerate(() if isinstance(settings, Adam) else settings.until):
-            if cursor.phase_step % _next_multiple(each.window - 1, BEST_EVERY) == 0:
+            if cursor.phase_step % next_multiple(each.window - 1, BEST_EVERY) == 0:
                 flat = flat or cursor.best_validation > (1 - each.improvement) * cursor.plateau_marks[number]
                 cursor.plateau_marks[number] = cursor.best_validation
         return flat
@@ -317,7 +251,7 @@ class Training:
         cursor.best_validation = cursor.best_worst = math.inf
         cursor.growth, cursor.cycles, cursor.plan, cursor.places = 1, 0, cursor.asked, list(range(len(cursor.asked)))
         metric = self._runner(cursor.position - 1).metric_of(self.state)
-        self.phases = list(_PHASES.validate_python(cursor.asked))
+        self.phases = load_phases(cursor.asked)
         second = next((number for number, phase in enumerate(self.phases) if not isinstance(phase, Adam)), None)
         fresh, carried = (self._validate(theta, self.validation_batch).mean_square for theta in (self.objective.start, self.best))
         goes_on = second is not None and metric is not None and carried < fresh
@@ -370,7 +304,7 @@ class Training:
         last = before[-1]
         slower = last.model_copy(update={"steps": max(500, min(last.steps, 2000)), "learning_rate": 0.3 * last.learning_rate})
         self.phases[cursor.position + 1 : cursor.position + 1] = [slower, settings]
-        cursor.plan = _dump(self.phases)
+        cursor.plan = dump_phases(self.phases)
         cursor.places = [place + 2 if place >= cursor.position else place for place in cursor.places]
         events.append(
             f"step {cursor.step}: {settings.kind} gained little; back to {last.optimizer} at learning rate {slower.learning_rate:.2g}"
@@ -419,20 +353,19 @@ class Training:
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by path and a JSON-able cursor: all that the next chunk depends on. Valid until the next chunk runs."""
         tree = {"theta": self.theta, "best": self.best, "state": self.state, "points": self.points, "march": self.march}
-        return {_path(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}, asdict(
-            replace(self.cursor, records=[])
-        ) | {"records": [record._asdict() for record in self.cursor.records]}
+        arrays = {_path(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        return arrays, self.cursor.as_dict()
 
     def restore(self, arrays: dict[str, np.ndarray], cursor: dict[str, Any]) -> None:
         """The inverse of `checkpoint`."""
         asked = self.phases
-        known = {key: value for key, value in cursor.items() if key in Cursor.__dataclass_fields__}
-        known["records"] = [PhaseRecord(**record) for record in cursor["records"]]
-        known["phase_start"] = tuple(cursor["phase_start"])
-        known["slab_validations"] = [tuple(each) for each in cursor["slab_validations"]]
-        self.cursor = Cursor(**known)
-        self.phases = list(_PHASES.validate_python(self.cursor.plan))
-        self._extend(asked)
+        self.cursor = Cursor.of(cursor)
+        self.phases = load_phases(self.cursor.plan)
+        if self.march is not None and dump_phases(asked) != self.cursor.asked:
+            raise ConfigError(
+                "the phases of a training in time slabs cannot be changed once it has begun; begin another run with longer ones"
+            )
+        extend(self.cursor, self.phases, asked)
         dtype = self.objective.dtype
         self.theta, self.best = jnp.asarray(arrays["theta"], dtype), jnp.asarray(arrays["best"], dtype)
         if self.march is not None:
@@ -451,194 +384,19 @@ class Training:
         self.state = self.objective.replicate(jax.tree_util.tree_unflatten(structure, filled))
         self.theta = jnp.copy(self.state.theta)
 
-    def _extend(self, asked: Sequence[Phase]) -> None:
-        """More budget than when training began: longer phases of the same kinds, or more of them."""
-        cursor = self.cursor
-        if self.march is not None and _dump(asked) != cursor.asked:
-            raise ConfigError(
-                "the phases of a training in time slabs cannot be changed once it has begun; begin another run with longer ones"
-            )
-        before = [phase["steps"] for phase in cursor.asked]
-        for number, phase in enumerate(asked):
-            if number >= len(before):
-                self.phases.append(phase)
-                cursor.places.append(len(self.phases) - 1)
-            elif phase.steps > before[number]:
-                self._lengthen(cursor.places[number], phase.steps - before[number])
-        cursor.asked, cursor.plan = _dump(asked), _dump(self.phases)
-        if cursor.outcome == Outcome.OK and cursor.position < len(self.phases):
-            cursor.outcome = None
-
-    def _lengthen(self, place: int, more: int) -> None:
-        """A phase that is not over, or whose budget was the last thing to end, goes on; after another end a new one like it begins.
-
-        Raises `ConfigError` for a phase that another has followed: it cannot be entered again.
-        """
-        cursor, phase = self.cursor, self.phases[place]
-        if place < min(cursor.position, len(self.phases) - 1):
-            raise ConfigError(f"phase {place} ({phase.kind}) is over, and others followed it; lengthen the last one, or add another")
-        finished = place == len(self.phases) - 1 < cursor.position
-        if finished and cursor.records[-1].ended_by != "budget":
-            self.phases.append(phase.model_copy(update={"steps": more}))
-        else:
-            self.phases[place] = phase.model_copy(update={"steps": phase.steps + more})
-        if finished and cursor.records[-1].ended_by == "budget":
-            cursor.records.pop()
-            cursor.position, cursor.running = place, True
-
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _runner(self, position: int) -> Any:
         if position not in self.runners:
             settings = self.phases[position]
             same = next((runner for other, runner in self.runners.items() if self.phases[other] == settings), None)
-            self.runners[position] = same or _runner_of(self.objective, settings)
+            self.runners[position] = same or runner_of(self.objective, settings)
         return self.runners[position]
-
-
-class Reading(NamedTuple):
-    """A chunk's last step, on the host."""
-
-    step: int
-    evaluations: int
-    ended: int
-    loss: float
-    terms: dict[str, float]
-    gradient_norm: float
-    nsr: float | None = None
-    nsr_bound: float | None = None
-    nsr_terms: dict[str, float] = {}
-    windows: tuple[Window, ...] = ()
-    """Those that the device remembers, at steps of this phase."""
-    rollbacks: int = 0
-    scale: float = 1.0
-
-
-class _FirstOrderRunner:
-    fixed_points = False
-
-    def __init__(self, objective: Trainable, settings: Adam) -> None:
-        self.objective = objective
-        counts, after = objective.counts("batch"), objective.counts("fixed")
-        self.phase = FirstOrder(objective, settings, counts, after)
-        self._advance = jax.jit(
-            lambda state, march, until: FirstOrder(objective.at(march), settings, counts, after).advance(state, until), donate_argnums=0
-        )
-        self._ratios = jax.jit(current_ratios)
-
-    def begin(self, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
-        return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), self.phase.begin(theta, origin))
-
-    def advance(self, state: AdamState, march: March | None, until: int) -> AdamState:
-        return self._advance(state, march, jnp.asarray(until))
-
-    def metric_of(self, state: AdamState | None) -> None:
-        return None
-
-    def redraws(self, step: int) -> bool:
-        return False
-
-    def next_stop(self, step: int, every: int) -> int:
-        return _next_multiple(step, every)
-
-    def read(self, state: AdamState) -> Reading:
-        components, kept = np.asarray(state.components), jax.tree.map(np.asarray, state.windows)
-        ratios = np.asarray(self._ratios(state.windows))
-        windows = tuple(
-            Window(int(end), float(row[-1]), _known(bound), bool(armed), self._of_terms(row))
-            for end, row, bound, armed in zip(kept.ends, kept.ratios, kept.bounds, kept.armed, strict=True)
-            if end > 0
-        )
-        step = int(state.step)
-        return Reading(
-            step,
-            step,
-            int(state.ended),
-            float(state.value),
-            dict(zip(self.objective.components, components.tolist(), strict=True)),
-            float(state.gradient_norm),
-            float(ratios[-1]),
-            windows[-1].bound if windows else None,
-            self._of_terms(ratios),
-            windows,
-            int(state.rollbacks),
-            float(state.scale),
-        )
-
-    def _of_terms(self, ratios: np.ndarray) -> dict[str, float]:
-        """By name, those of the terms that are sampled."""
-        objective = self.objective
-        noisy = zip(objective.terms, objective.stochastic(), ratios, strict=False)
-        return {term.name: float(ratio) for term, is_noisy, ratio in noisy if is_noisy}
-
-
-class _SecondOrderRunner:
-    fixed_points = True
-
-    def __init__(self, objective: Trainable, settings: LBFGS | Broyden) -> None:
-        self.objective, self.settings = objective, settings
-        self.metric: Metric = LimitedMemory(settings.memory) if isinstance(settings, LBFGS) else SelfScaledBroyden()
-
-        def evaluate(batch: Any) -> Callable[[Array], tuple[Array, Array]]:
-            return lambda theta: objective.value_and_gradient(theta, batch)
-
-        line_search = settings.line_search
-        self._begin = jax.jit(lambda theta, batch: second_order.begin(self.metric, theta, evaluate(batch)))
-        self._refresh = jax.jit(lambda state, batch: second_order.refresh(self.metric, state, evaluate(batch)))
-        self._advance = jax.jit(
-            lambda state, batch, until: second_order.advance(self.metric, state, until, evaluate(batch), line_search), donate_argnums=0
-        )
-        self._components = jax.jit(lambda theta, batch: objective.evaluate(theta, batch).components)
-
-    def begin(self, theta: Array, batch: Any, origin: int, metric: Any = None) -> second_order.State:
-        state = self._begin(theta, batch)
-        return state if metric is None else self._refresh(state._replace(metric=metric, fresh=jnp.asarray(False)), batch)
-
-    def metric_of(self, state: second_order.State | None) -> Any:
-        """The curvature that another slab of time may go on with; None where there is none."""
-        return None if state is None or bool(state.fresh) else state.metric
-
-    def refresh(self, state: second_order.State, batch: Any) -> second_order.State:
-        return self._refresh(state, batch)
-
-    def advance(self, state: second_order.State, batch: Any, until: int) -> second_order.State:
-        self.batch = batch
-        return self._advance(state, batch, jnp.asarray(until))
-
-    def redraws(self, step: int) -> bool:
-        return self.settings.redraw > 0 and step > 0 and step % self.settings.redraw == 0
-
-    def next_stop(self, step: int, every: int) -> int:
-        stop = _next_multiple(step, every)
-        return min(stop, _next_multiple(step, self.settings.redraw)) if self.settings.redraw else stop
-
-    def read(self, state: second_order.State) -> Reading:
-        components = np.asarray(self._components(state.theta, self.batch)).tolist()
-        terms = dict(zip(self.objective.components, components, strict=True))
-        norm = float(jnp.linalg.norm(state.gradient))
-        return Reading(int(state.step), int(state.evaluations), int(state.ended), float(state.value), terms, norm)
 
 
 def _fresh(objective: Trainable, key: Array) -> Any:
     """Points that are never trained on."""
     return objective.prepare(objective.draw(key, objective.counts("validation")))
-
-
-def _dump(phases: Sequence[Phase]) -> list[dict[str, Any]]:
-    return [phase.model_dump(mode="json") for phase in phases]
-
-
-def _runner_of(objective: Trainable, settings: Phase) -> Any:
-    return _FirstOrderRunner(objective, settings) if isinstance(settings, Adam) else _SecondOrderRunner(objective, settings)
-
-
-def _known(value: Any) -> float | None:
-    """A number, or None in place of one that is not finite."""
-    return float(value) if np.isfinite(value) else None
-
-
-def _next_multiple(step: int, every: int) -> int:
-    return step - step % every + every
 
 
 def _path(path: tuple[Any, ...]) -> str:

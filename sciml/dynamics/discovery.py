@@ -31,11 +31,12 @@ from sciml.dynamics.sparse import SparseModel, affordable, discover_sparse
 from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, SparseLibrary, Universal, VectorField
 from sciml.errors import Outcome, ProblemError
 from sciml.nets.model import trainable_mask
+from sciml.optim.cursor import PhaseRecord
 from sciml.settings import LBFGS, Adam, Broyden, GivenField, Integrator, NeuralField, Phase, Plateau, SparseField, UniversalField
 from sciml.settings import Noise as NoiseTrigger
 from sciml.settings import Shooting as ShootingSettings
 from sciml.solve import line, row
-from sciml.train import PhaseRecord, Snapshot, train
+from sciml.train import Snapshot, train
 
 if TYPE_CHECKING:
     import xarray

@@ -13,10 +13,11 @@ import xarray
 
 from sciml.errors import Outcome
 from sciml.objective import Validation
+from sciml.optim.cursor import PhaseRecord
 from sciml.runs.listener import Listener
 from sciml.settings import Adam, Broyden
 from sciml.solution import Error
-from sciml.train import PhaseRecord, Snapshot
+from sciml.train import Snapshot
 
 PHASES = (Adam(steps=30, until=()), Broyden(steps=40))
 
