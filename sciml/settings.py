@@ -118,8 +118,8 @@ class Points(Settings):
     initial: int = Field(default=256, ge=32)
     batch: int = Field(default=1024, ge=32)
     """Interior points of one step of a first-order phase, drawn anew at each."""
-    pool: int = Field(default=8, ge=2)
-    """Candidates per point when points are redrawn by residual."""
+    pool: int = Field(default=8, ge=1)
+    """Candidates per point when points are redrawn by residual (1: they are drawn uniformly)."""
     validation: int = Field(default=4096, ge=32)
 
 

@@ -14,17 +14,13 @@ column `load` is the machine's load average at the start of each run.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench_accuracy import run_sciml
-
-Row = dict[str, Any]
+from journal import Row, measure_missing
 
 PROBLEMS = ("fisher_kpp", "burgers", "allen_cahn")
 LONGEST = 10_000
@@ -52,18 +48,7 @@ def main() -> None:
     parser.add_argument("--batch-steps", type=int, default=BATCH_STEPS, help="Adam steps for each batch")
     parser.add_argument("--out", type=Path, default=Path("runs/ablate_switch"))
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    journal = arguments.out / "rows.jsonl"
-    rows: list[Row] = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    for key in plan(arguments):
-        if any(key.items() <= row.items() for row in rows):
-            continue
-        load = round(os.getloadavg()[0], 1)
-        rows.append(key | {"load": load} | (of_batch(**key) if "batch" in key else of_switch(**key)))
-        with journal.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-        print({name: value for name, value in rows[-1].items() if name not in ("windows", "curve")}, file=sys.stderr, flush=True)
-    wanted = [row for key in plan(arguments) for row in rows if key.items() <= row.items()]
+    wanted = measure_missing(arguments.out, plan(arguments), measure, hidden=("windows", "curve"))
     print(switch_table(wanted), batch_table(wanted), sep="\n\n")
     draw(wanted, arguments.problems, arguments.out / "switch.png")
 
@@ -76,6 +61,11 @@ def plan(arguments: argparse.Namespace) -> Iterator[Row]:
         for problem in arguments.problems:
             for switch in SWITCHES:
                 yield {"problem": problem, "switch": switch, "limit": arguments.limit, "seed": seed}
+
+
+def measure(**key: Any) -> Row:
+    """One run, with a switch or with a batch."""
+    return of_batch(**key) if "batch" in key else of_switch(**key)
 
 
 def of_switch(problem: str, switch: str, limit: float, seed: int) -> Row:

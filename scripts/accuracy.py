@@ -14,8 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from journal import measure_missing
 
 LIMITS = {
     "fisher_kpp": (150, 1e-7, 1e-9),
@@ -55,23 +58,12 @@ def main() -> None:
     unknown = [name for name in arguments.names if name not in LIMITS]
     if unknown:
         parser.error(f"no limits for {', '.join(unknown)}; known: {', '.join(LIMITS)}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    journal = arguments.out / "rows.jsonl"
-    rows = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    for seed in arguments.seeds:
-        for name in arguments.names:
-            if any(row["name"] == name and row["seed"] == seed for row in rows):
-                continue
-            rows.append(measure(name, seed, arguments.out))
-            with journal.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    print(table([row for row in rows if row["name"] in arguments.names and row["seed"] in arguments.seeds]))
+    keys = ({"name": name, "seed": seed} for seed in arguments.seeds for name in arguments.names)
+    print(table(measure_missing(arguments.out, keys, partial(measure, out=arguments.out))))
 
 
 def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
     """One run in a process of its own, with a compile cache that is empty."""
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as cache:
         began = time.monotonic()
         command = [sys.executable, "-m", "sciml", "run", name, "--seed", str(seed), "--out", str(out), "--json", "--quiet"]
@@ -86,8 +78,6 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
     result = json.loads(text)
     result = result.get("result", result)
     return {
-        "name": name,
-        "seed": seed,
         "wall": round(wall, 1),
         "rel_l2": result["error"]["rel_l2"],
         "reference": result["error"]["reference"],
@@ -95,7 +85,6 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
         "phases": [(phase["kind"], phase["steps"], phase["ended_by"]) for phase in result["phases"]],
         "baselines": result["baselines"],
         "peak_memory_gib": round(usage.ru_maxrss / (2**20 if sys.platform == "linux" else 2**30), 2),
-        "load_before": round(load, 2),
     }
 
 

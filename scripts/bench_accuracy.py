@@ -18,12 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench_step import REQUIREMENTS as DEEPXDE
+from journal import Row, measure_missing
 from peers.environments import cache_folder, environment
 
 PROBLEMS = ("fisher_kpp", "burgers", "allen_cahn", "diffusion_reaction")
@@ -37,7 +40,6 @@ REQUIREMENTS = {
 RECIPES = {"sciml": PROBLEMS, "deepxde": PROBLEMS, "jinns": PROBLEMS[:3], "scimba": PROBLEMS[:3]}
 NAMES = {"sciml": "sciml", "deepxde": "DeepXDE", "jinns": "jinns", "scimba": "scimba"}
 COLOURS = {"sciml": "#0072b2", "deepxde": "#d55e00", "jinns": "#009e73", "scimba": "#cc79a7"}
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -50,25 +52,28 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--environments", type=Path, default=cache_folder(), help="where the peers' environments are or go")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    journal = arguments.out / "rows.jsonl"
-    rows: list[Row] = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    measure = partial(measure_one, environments=arguments.environments, out=arguments.out)
+    rows = measure_missing(arguments.out, plan(arguments), measure, hidden=("curve",))
+    draw(rows, arguments.problems, arguments.out / "error_against_time.png")
+    print(table(rows, arguments.problems, arguments.limits))
+
+
+def plan(arguments: argparse.Namespace) -> Iterator[Row]:
+    """What identifies each run, side by side, so that a script stopped early has compared something."""
     for seed in arguments.seeds:
         for limit in arguments.limits:
             for problem in arguments.problems:
                 for tool in arguments.tools:
-                    key = {"tool": tool, "problem": problem, "limit": limit, "seed": seed}
-                    if problem not in RECIPES[tool] or any(key.items() <= row.items() for row in rows):
-                        continue
-                    load = round(os.getloadavg()[0], 1)
-                    python = None if tool == "sciml" else environment(arguments.environments / f"bench-{tool}", REQUIREMENTS[tool])
-                    found = of_peer(tool, python, problem, limit, seed, arguments.out) if python else of_sciml(problem, limit, seed)
-                    rows.append(key | {"load": load} | found)
-                    with journal.open("a") as file:
-                        file.write(json.dumps(rows[-1]) + "\n")
-                    print(summary(rows[-1]), file=sys.stderr, flush=True)
-    draw(rows, arguments.problems, arguments.out / "error_against_time.png")
-    print(table(rows, arguments.problems, arguments.limits))
+                    if problem in RECIPES[tool]:
+                        yield {"tool": tool, "problem": problem, "limit": limit, "seed": seed}
+
+
+def measure_one(tool: str, problem: str, limit: float, seed: int, environments: Path, out: Path) -> Row:
+    """One run of one tool."""
+    if tool == "sciml":
+        return of_sciml(problem, limit, seed)
+    python = environment(environments / f"bench-{tool}", REQUIREMENTS[tool])
+    return of_peer(tool, python, problem, limit, seed, out)
 
 
 def run_sciml(problem: str, limit: float, seed: int, *overrides: str) -> tuple[dict[str, Any], list[Row], float]:
@@ -126,11 +131,6 @@ def thinned(curve: list[tuple[float, float]], count: int = 200) -> list[tuple[fl
     """At most `count` points, the last among them."""
     step = max(1, len(curve) // count)
     return [*curve[:-1:step], curve[-1]]
-
-
-def summary(row: Row) -> str:
-    """One row as a line."""
-    return f"{row['problem']} {row['tool']} limit {row['limit']:g} s seed {row['seed']}: {row['rel_l2']:.1e} after {row['seconds']} s"
 
 
 def table(rows: list[Row], problems: list[str], limits: list[float]) -> str:

@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import math
-import os
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench_accuracy import run_sciml
-
-Row = dict[str, Any]
+from journal import Row, measure_missing
 
 PROBLEM = "fisher_kpp_inverse"
 TRUTH = {"D": 0.01, "r": 5.0}
@@ -43,16 +39,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=300.0, help="wall seconds of each run")
     parser.add_argument("--out", type=Path, default=Path("runs/inverse"))
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    journal = arguments.out / "rows.jsonl"
-    rows: list[Row] = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    for key in plan(arguments):
-        if not any(key.items() <= row.items() for row in rows):
-            load = round(os.getloadavg()[0], 1)
-            rows.append(key | {"load": load} | MEASURES[key["method"]](key["noise"], key["draw"], arguments.limit))
-            with journal.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(rows[-1], file=sys.stderr, flush=True)
+    rows = measure_missing(arguments.out, plan(arguments), lambda method, noise, draw: MEASURES[method](noise, draw, arguments.limit))
     print(table_of_runs(rows), table_of_coverage(rows), sep="\n\n")
 
 
