@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from sciml.solve import Experiment as Experiment
     from sciml.solve import prepare as prepare
     from sciml.solve import solve as solve
+    from sciml.solve import solve_seeds as solve_seeds
     from sciml.unknown import Unknown as Unknown
 
 __version__ = "0.1.0"
@@ -79,7 +80,7 @@ _HOMES = {
     "sciml.reference": ("Reference",),
     "sciml.settings": ("LBFGS", "Adam", "Broyden", "LineSearch", "Network", "Noise", "Plateau", "Points"),
     "sciml.solution": ("Solution",),
-    "sciml.solve": ("Experiment", "prepare", "solve"),
+    "sciml.solve": ("Experiment", "prepare", "solve", "solve_seeds"),
     "sciml.unknown": ("Unknown",),
 }
 

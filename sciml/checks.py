@@ -160,9 +160,17 @@ def _corners(dimension: int, dtype) -> Array:
     return jnp.asarray(grid, dtype)
 
 
-def check_start(objective: Objective, theta: Array) -> None:
-    """Raises `ProblemError` if a residual is not finite at the initial parameters, saying which and where, or if the gradient is not."""
-    drawn, found, gradient = jax.jit(lambda theta: _at_start(objective, theta))(theta)
+def check_starts(objectives: Sequence[Objective], starts: Sequence[Array]) -> None:
+    """Checks the initial parameters of one objective, or of several that differ in their seed alone.
+
+    Raises `ProblemError` if a residual is not finite at one of them, saying which and where, or if the gradient is not.
+    """
+    measure = jax.jit(lambda instance, theta: _at_start(objectives[0].at(instance), theta))
+    for objective, theta in zip(objectives, starts, strict=True):
+        _check_start(objective, *measure(objective.instance, theta))
+
+
+def _check_start(objective: Objective, drawn: Sequence[Array], found: Sequence[Array], gradient: Array) -> None:
     for term, points, array in zip(objective.terms, drawn, found, strict=True):
         residuals = np.asarray(array)
         bad = ~np.isfinite(residuals)

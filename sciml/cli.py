@@ -107,17 +107,29 @@ def run(
 
 @app.command()
 def resume(
-    directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="A run directory, or several that differ in their seed.")],
     overrides: Overrides = [],
     problems: Problems = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that was stopped or killed, or, with --set phases.1.steps=50000, with a complete one."""
-    _require_run(directory)
+    """Go on with a run that was stopped or killed, or, with --set phases.1.steps=50000, with a complete one.
+
+    Several runs that differ in their seed alone are trained together, in one process.
+    """
+    for directory in directories:
+        _require_run(directory)
+    if len(directories) > 1 and overrides:
+        raise ConfigError("--set changes one run; name a single directory with it")
     from sciml.runs import execute
     from sciml.runs.progress import progress
 
+    if len(directories) > 1:
+        with progress(_stderr(), quiet=quiet) as listener:
+            results = execute.resume_together(directories, listener=listener, problems=problems)
+        _finish_all(results, as_json)
+        return
+    directory = directories[0]
     with progress(_stderr(), quiet=quiet) as listener:
         result = execute.resume(directory, listener=listener, more=overrides, problems=problems)
     _finish(result, as_json)
@@ -130,6 +142,7 @@ def sweep(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the sweep's directory.")] = Path("sweeps"),
     dask: Annotated[str | None, typer.Option(metavar="local|ADDRESS", help="Execute on Dask workers.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    ensemble: Annotated[int | None, typer.Option(min=1, help="Seeds that one process trains together.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each run.")] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="How often a run that died is tried again.")] = None,
     time_limit: Annotated[float | None, typer.Option(min=0.001, metavar="SECONDS", help="Longest time of one attempt at a run.")] = None,
@@ -144,7 +157,7 @@ def sweep(
     from sciml.batch.sweep import sweep as make
 
     listener = Listener() if quiet else Narrator(_stderr())
-    settings = {"dask": dask, "workers": workers, "threads": threads, "retries": retries, "time_limit": time_limit}
+    settings = {"dask": dask, "workers": workers, "ensemble": ensemble, "threads": threads, "retries": retries, "time_limit": time_limit}
     found = make(source, out=out, overrides=overrides, problems=problems, retry_failed=retry_failed, listener=listener, **settings)
     _print_status(found.directory, as_json)
     if not found.complete:
@@ -386,6 +399,17 @@ def _finish(result: Result, as_json: bool) -> None:
     else:
         typer.echo(summary(result.directory, result.result))
     if result.outcome != Outcome.OK:
+        raise typer.Exit(RunError.exit_code)
+
+
+def _finish_all(results: list[Result], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([{"directory": str(each.directory), **each.result} for each in results], indent=2))
+    else:
+        for each in results:
+            error = (each.result.get("error") or {}).get("rel_l2")
+            typer.echo(f"{each.directory}: {each.outcome}" + ("" if error is None else f", error {error:.2e}"))
+    if any(each.outcome != Outcome.OK for each in results):
         raise typer.Exit(RunError.exit_code)
 
 

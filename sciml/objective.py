@@ -58,17 +58,26 @@ class Validation(NamedTuple):
     worst: Array | float
 
 
+class Instance(NamedTuple):
+    """Which one an objective is of those that compiled functions serve: of what seed, in which slab of time. Arrays only."""
+
+    key: Array
+    """Of all that is drawn during training."""
+    fixed: Any
+    """What the seed has drawn beside the trainable numbers: random frequencies of the features, for example."""
+    march: March | None
+    """How far time is marched; None where it is not."""
+
+
 class Trainable(Protocol):
     """What `train` asks of an objective: pure functions of one flat vector that may be traced. Batches are its own business."""
 
     dtype: Any
-    key: Array
     start: Array
     weights: Array
-    march: March | None
-    """How far time is marched; None where it is not."""
+    instance: Instance
 
-    def at(self, march: March | None) -> Trainable: ...
+    def at(self, instance: Instance) -> Trainable: ...
     @property
     def components(self) -> tuple[str, ...]: ...
     @property
@@ -112,17 +121,36 @@ class Objective:
         self.components = tuple(name for term in self.terms for name in term.components)
         self.devices = tuple(devices or jax.local_devices()[:1])
         self.block = block or (DEFAULT_BLOCK if self.devices[0].platform == "cpu" else 1 << 30)
-        self.key = jax.random.key(seed)
         self.weights = self._weights(weights)
+        self.slabs = slabs
+        self._draw_instance(model, seed)
+        self.indices = tuple(closure(tuple(need.index for need in term.needs)) for term in self.terms)
+        self._mesh = Mesh(np.array(self.devices), ("points",)) if len(self.devices) > 1 else None
+
+    def _draw_instance(self, model: Model, seed: int) -> None:
+        """Take the start and all else that the seed has drawn from a model."""
         trainable, self._fixed = eqx.partition(model.network, trainable_mask(model.network))
         self.model = model
-        start = {"network": trainable, "unknowns": {name: jnp.zeros((), dtype) for name in problem.unknowns}}
-        start = jax.tree.map(lambda array: jnp.asarray(array, dtype), start)
+        start = {"network": trainable, "unknowns": {name: jnp.zeros((), self.dtype) for name in self.problem.unknowns}}
+        start = jax.tree.map(lambda array: jnp.asarray(array, self.dtype), start)
         self.start, self.unravel = ravel_pytree(start)
-        self.indices = tuple(closure(tuple(need.index for need in term.needs)) for term in self.terms)
-        self.slabs = slabs
-        self.march = None if slabs is None else March(jnp.asarray(0), jnp.zeros((slabs.count, self.start.size), dtype))
-        self._mesh = Mesh(np.array(self.devices), ("points",)) if len(self.devices) > 1 else None
+        fixed, self._static = eqx.partition((model.features, self._fixed), eqx.is_array)
+        march = None if self.slabs is None else March(jnp.asarray(0), jnp.zeros((self.slabs.count, self.start.size), self.dtype))
+        self.instance = Instance(jax.random.key(seed), fixed, march)
+
+    def seeded(self, model: Model, seed: int) -> Objective:
+        """The same objective with what another seed draws; `at` of either gives the other."""
+        other = copy(self)
+        other._draw_instance(model, seed)
+        return other
+
+    @property
+    def key(self) -> Array:
+        return self.instance.key
+
+    @property
+    def march(self) -> March | None:
+        return self.instance.march
 
     @property
     def parameters(self) -> int:
@@ -157,10 +185,12 @@ class Objective:
 
         return jax.lax.scan(add_slab, lift, (jnp.arange(slabs.count), theta))[0]
 
-    def at(self, march: March | None) -> Objective:
-        """The same objective in another slab of time."""
+    def at(self, instance: Instance) -> Objective:
+        """The same objective with another seed, or in another slab of time."""
         moved = copy(self)
-        moved.march = march
+        moved.instance = instance
+        features, moved._fixed = eqx.combine(instance.fixed, self._static)
+        moved.model = Model(features, self.model.network, self.model.ansatz, self.model.scale)
         return moved
 
     # -- points -------------------------------------------------------------------------------------------------------

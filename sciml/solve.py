@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from functools import cache
 from typing import Any, Literal
 
 import jax
@@ -13,19 +15,21 @@ from jax import Array
 
 from sciml import checks
 from sciml.device import configure
+from sciml.domain import Box
 from sciml.errors import Outcome, ProblemError
 from sciml.nets.ansatz import Ansatz, build_ansatz
 from sciml.nets.features import Features
 from sciml.nets.mlp import MLP
 from sciml.nets.model import Model
-from sciml.objective import Objective
+from sciml.objective import Instance, Objective
+from sciml.optim.runners import Programs
 from sciml.problem import Problem
 from sciml.reference import Reference, exact_reference
 from sciml.reference.baseline import baselines
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.slabs import Slabs, check_slabs
 from sciml.solution import Error, Solution, measure_error
-from sciml.train import Snapshot, train
+from sciml.train import Snapshot, Training, advance_together, train
 from sciml.uncertainty import uncertainty
 
 DENSE_LIMIT = 5000
@@ -40,8 +44,15 @@ class Experiment:
 
     def __init__(self, problem: Problem, objective: Objective, phases: tuple[Phase, ...], start: Array) -> None:
         self.problem, self.objective, self.phases, self.start = problem, objective, phases, start
-        self._reference: Reference | None = None
+        self.programs = Programs(objective)
+        self._reference = cache(lambda: problem_reference(problem))
         self._observables = jax.jit(self._observe)
+
+    def seeded(self, objective: Objective, start: Array) -> Experiment:
+        """The same experiment with the objective of another seed; the two share what is compiled, and the reference."""
+        other = copy(self)
+        other.objective, other.start = objective, start
+        return other
 
     @property
     def parameters(self) -> int:
@@ -51,13 +62,18 @@ class Experiment:
     @property
     def reference(self) -> Reference | None:
         """The exact or classical solution, computed at the first use; None where the problem has none."""
-        if self._reference is None:
-            self._reference = problem_reference(self.problem)
-        return self._reference
+        return self._reference()
 
     def train(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Iterator[Snapshot]:
         """Trains, yielding a Snapshot per chunk; see `sciml.train.train`."""
-        return train(self.objective, self.phases, every, resume, self.start)
+        return train(self.objective, self.phases, every, resume, self.start, self.programs)
+
+    def training(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Training:
+        """The same training, to be advanced together with those of other seeds; see `sciml.train.advance_together`."""
+        training = Training(self.objective, self.phases, every, self.start, self.programs)
+        if resume is not None:
+            training.restore(*resume)
+        return training
 
     def error(self, trainable: Array) -> Error | None:
         """The error against the reference, None where the problem has none."""
@@ -93,11 +109,11 @@ class Experiment:
         )
 
     def _evaluate(self, trainable: Array) -> Any:
-        return lambda points: self._observables(trainable, jnp.asarray(points, self.objective.dtype))
+        return lambda points: self._observables(self.objective.instance, trainable, jnp.asarray(points, self.objective.dtype))
 
-    def _observe(self, trainable: Array, points: Array) -> Array:
+    def _observe(self, instance: Instance, trainable: Array, points: Array) -> Array:
         """The observables `(n, observables)` at `points` `(n, d)`."""
-        fields = self.objective.evaluate_fields(trainable, points)
+        fields = self.objective.at(instance).evaluate_fields(trainable, points)
         found = self.problem.observables(dict(zip(self.problem.field_names, fields.T, strict=True)))
         return jnp.stack(list(found.values()), axis=-1)
 
@@ -121,6 +137,34 @@ def prepare(
     Solution of the same model or its vector of parameters. `time_slabs` windows of time are trained one after the other.
     Raises `ProblemError` for all that can be found before training.
     """
+    return prepare_seeds(
+        problem,
+        (seed,),
+        network=network,
+        points=points,
+        weights=weights,
+        phases=phases,
+        precision=precision,
+        block=block,
+        warm_start=warm_start,
+        time_slabs=time_slabs,
+    )[0]
+
+
+def prepare_seeds(
+    problem: Problem,
+    seeds: Sequence[int],
+    *,
+    network: Network | Any = None,
+    points: Points | None = None,
+    weights: Mapping[str, float] | None = None,
+    phases: Literal["auto"] | Sequence[Phase] = "auto",
+    precision: Literal["float64", "float32"] = "float64",
+    block: int | None = None,
+    warm_start: Solution | Any = None,
+    time_slabs: int = 1,
+) -> list[Experiment]:
+    """An Experiment for each seed, all else equal, as `prepare` makes it; what is compiled for one serves all."""
     configure(precision)
     dtype = jnp.float64 if precision == "float64" else jnp.float32
     settings = network if isinstance(network, Network) else Network()
@@ -130,21 +174,28 @@ def prepare(
     ansatz, hard, soft = build_ansatz(problem, window)
     if time_slabs > 1:
         check_slabs(problem, ansatz, soft)
+    models = [_draw_model(seed, settings, network, window, ansatz, problem) for seed in seeds]
+    soft_terms = checks.terms_of(problem, soft)
+    first = Objective(problem, models[0], soft_terms, points or Points(), weights or {}, seeds[0], dtype, block, jax.local_devices(), slabs)
+    resolved = resolve_phases(phases, first)
+    checks.check_memory(resolved, first.parameters, jnp.dtype(dtype).itemsize)
+    checks.check_hard_conditions(problem, hard, first)
+    objectives = [first, *(first.seeded(model, seed) for model, seed in zip(models[1:], seeds[1:], strict=True))]
+    starts = [objective.start if warm_start is None else warm_parameters(warm_start, objective) for objective in objectives]
+    checks.check_starts(objectives, starts)
+    experiment = Experiment(problem, first, resolved, starts[0])
+    return [experiment, *(experiment.seeded(*each) for each in zip(objectives[1:], starts[1:], strict=True))]
+
+
+def _draw_model(seed: int, settings: Network, network: Network | Any, window: Box, ansatz: Ansatz, problem: Problem) -> Model:
+    """The model with the random numbers of a seed."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
     features = Features(window, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0])
     module = (
         build_network(settings, features.size, len(problem.field_names), keys[1]) if isinstance(network or settings, Network) else network
     )
     _check_network(module, features.size, problem)
-    model = Model(features, module, ansatz, settings.output_scale)
-    soft_terms = checks.terms_of(problem, soft)
-    objective = Objective(problem, model, soft_terms, points or Points(), weights or {}, seed, dtype, block, jax.local_devices(), slabs)
-    resolved = resolve_phases(phases, objective)
-    checks.check_memory(resolved, objective.parameters, jnp.dtype(dtype).itemsize)
-    checks.check_hard_conditions(problem, hard, objective)
-    start = objective.start if warm_start is None else warm_parameters(warm_start, objective)
-    checks.check_start(objective, start)
-    return Experiment(problem, objective, resolved, start)
+    return Model(features, module, ansatz, settings.output_scale)
 
 
 def solve(problem: Problem, *, target_error: float | None = None, progress: bool = True, every: int = 100, **settings: Any) -> Solution:
@@ -169,6 +220,30 @@ def solve(problem: Problem, *, target_error: float | None = None, progress: bool
     if snapshot.outcome == Outcome.DIVERGED:
         warnings.warn(f"training of {problem.name} diverged; the best state before that is returned", stacklevel=2)
     return experiment.solution(snapshot.best, history, _result(snapshot, snapshot.outcome))
+
+
+def solve_seeds(problem: Problem, seeds: Sequence[int], *, every: int = 100, **settings: Any) -> list[Solution]:
+    """Trains one Solution per seed, all together in this process; `settings` are those of `prepare` but for the seed.
+
+    First-order phases of all seeds are one computation. Each Solution equals that of `solve` with its seed but for rounding, and
+    has `result["seed"]`. Warns if a training diverged.
+    """
+    experiments = prepare_seeds(problem, seeds, **settings)
+    going = {number: experiment.training(every=every) for number, experiment in enumerate(experiments)}
+    histories: list[list[dict[str, Any]]] = [[] for _ in experiments]
+    solutions: dict[int, Solution] = {}
+    while going:
+        for number, snapshot in zip(list(going), advance_together(list(going.values())), strict=True):
+            experiment = experiments[number]
+            histories[number].append(row(snapshot, experiment.error(snapshot.trainable)))
+            if snapshot.outcome is None:
+                continue
+            del going[number]
+            if snapshot.outcome == Outcome.DIVERGED:
+                warnings.warn(f"training of {problem.name} with seed {seeds[number]} diverged; its best state is returned", stacklevel=2)
+            result = _result(snapshot, snapshot.outcome) | {"seed": seeds[number]}
+            solutions[number] = experiment.solution(snapshot.best, histories[number], result)
+    return [solutions[number] for number in range(len(experiments))]
 
 
 def _result(snapshot: Snapshot, outcome: Outcome | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from sciml.errors import ConfigError, Outcome
 from sciml.objective import Trainable, Validation
 from sciml.optim import second_order
 from sciml.optim.cursor import Cursor, PhaseRecord, dump_phases, extend, load_phases
-from sciml.optim.runners import Reading, Window, next_multiple, runner_of
+from sciml.optim.runners import Lane, Programs, Reading, Window, next_multiple
 from sciml.optim.second_order import Ended
 from sciml.settings import Adam, Noise, Phase
 from sciml.slabs import March
@@ -82,13 +82,15 @@ def train(
     every: int = 100,
     resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
     start: Array | None = None,
+    programs: Programs | None = None,
 ) -> Iterator[Snapshot]:
     """Trains through `phases`, yielding a Snapshot after every chunk of at most `every` steps.
 
     With `resume` (what `Snapshot.checkpoint` gave) it goes on with the same bytes as if it had never stopped. More `phases`
     than were planned, or longer ones, extend a finished training. `start` replaces the initial parameters.
+    `programs`, those of the same objective or of one with another seed, saves their compilation.
     """
-    training = Training(objective, phases, every, start)
+    training = Training(objective, phases, every, start, programs)
     if resume is not None:
         training.restore(*resume)
     while training.cursor.outcome is None:
@@ -96,31 +98,35 @@ def train(
 
 
 class Training:
-    """The mutable host side of a training: which phase, which points, which compiled functions."""
+    """The mutable host side of a training: which phase, which points, which state."""
 
-    def __init__(self, objective: Trainable, phases: Sequence[Phase], every: int, start: Array | None) -> None:
+    def __init__(
+        self, objective: Trainable, phases: Sequence[Phase], every: int, start: Array | None = None, programs: Programs | None = None
+    ) -> None:
         self.objective, self.every = objective, every
         self.phases: list[Phase] = list(phases)
         self.cursor = Cursor(dump_phases(phases), dump_phases(phases), list(range(len(phases))))
         self.theta = objective.start if start is None else start
         self.best = self.theta
-        self.march = objective.march
+        self.instance = objective.instance
         self.state: Any = None
         self.points: tuple[Array, ...] | None = None
         self.batch: Any = None
-        self.runners: dict[int, Any] = {}
-        self.redraw = jax.jit(
-            lambda key, theta, growth, march: objective.at(march).redraw(key, theta, objective.counts("fixed", growth)), static_argnums=2
-        )
-        self.prepare = jax.jit(lambda points, march: objective.at(march).prepare(points))
-        self.draw_validation = jax.jit(lambda key, march: _fresh(objective.at(march), key))
+        self.programs = programs or Programs(objective)
         self.validation_batch = self._validation_batch()
-        self._validate = jax.jit(objective.validate)
+
+    @property
+    def march(self) -> March | None:
+        return self.instance.march
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
 
     def advance(self) -> Snapshot:
         """One chunk, and what follows from it."""
+        return advance_together([self])[0]
+
+    def chunk(self) -> Generator[Lane, Any, Snapshot]:
+        """The same, by whoever carries out each `Lane` that it yields and sends back the state at its end."""
         cursor = self.cursor
         events: list[str] = []
         if cursor.position >= len(self.phases):
@@ -132,7 +138,7 @@ class Training:
             self._redraw(runner)
         executed, settings = len(cursor.records), self.phases[cursor.position]
         limit = min(settings.steps, runner.next_stop(cursor.phase_step, self.every))
-        reading, validation, ended = self._train_until(limit, runner, settings)
+        reading, validation, ended = yield from self._train_until(limit, runner, settings)
         if reading.rollbacks > cursor.rollbacks:
             events.append(f"step {cursor.step}: not finite; back to the last good state, learning rate x {reading.scale:.3g}")
             cursor.rollbacks = reading.rollbacks
@@ -140,20 +146,21 @@ class Training:
             self._end(settings, reading, ended, events)
         return self._snapshot(executed, settings, reading, float(validation.mean_square), float(validation.worst), events)
 
-    def _train_until(self, limit: int, runner: Any, settings: Phase) -> tuple[Reading, Validation, Ended]:
+    def _train_until(self, limit: int, runner: Any, settings: Phase) -> Generator[Lane, Any, tuple[Reading, Validation, Ended]]:
         """Steps up to `limit` or the end of the phase, judged every `BEST_EVERY` steps whatever the size of a chunk."""
-        cursor, where = self.cursor, self.batch if runner.fixed_points else self.march
+        cursor = self.cursor
         origin = cursor.step - cursor.phase_step
         windows: tuple[Window, ...] = ()
         while True:
-            self.state = runner.advance(self.state, where, min(limit, next_multiple(cursor.phase_step, BEST_EVERY)))
-            reading = runner.read(self.state)
+            until = min(limit, next_multiple(cursor.phase_step, BEST_EVERY))
+            self.state = yield Lane(runner, self.instance, self.state, self.batch, until)
+            reading = runner.read(self.instance, self.state, self.batch)
             windows += tuple(each._replace(step=origin + each.step) for each in reading.windows if each.step > cursor.phase_step)
             cursor.step += reading.step - cursor.phase_step
             cursor.phase_step = reading.step
             cursor.evaluations = cursor.phase_start[0] + reading.evaluations
             self.theta = jnp.copy(self.state.theta)  # the next chunk donates the state's own buffers
-            validation = self._validate(self.theta, self.validation_batch)
+            validation = self._validate(self.theta)
             ended = Ended(reading.ended)
             judged = cursor.phase_step % BEST_EVERY == 0
             over = ended != Ended.RUNNING or cursor.phase_step >= settings.steps
@@ -194,23 +201,23 @@ class Training:
         cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at, cursor.good_at = True, 0, 0, -1, 0
         cursor.plateau_marks = [math.inf] * len(self.phases[cursor.position].until)
         if cursor.best_validation == math.inf:
-            self._keep(self._validate(self.theta, self.validation_batch))  # the start may be the best state there is
+            self._keep(self._validate(self.theta))  # the start may be the best state there is
         if runner.fixed_points:
             self._draw()
-        self.state = self.objective.replicate(runner.begin(self.theta, self.batch, cursor.step, metric))
-        cursor.phase_start = (cursor.evaluations, float(self._validate(self.theta, self.validation_batch).mean_square))
+        self.state = self.objective.replicate(runner.begin(self.instance, self.theta, self.batch, cursor.step, metric))
+        cursor.phase_start = (cursor.evaluations, float(self._validate(self.theta).mean_square))
 
     def _redraw(self, runner: Any) -> None:
         self._draw()
-        self.state = runner.refresh(self.state, self.batch)
+        self.state = runner.refresh(self.instance, self.state, self.batch)
 
     def _draw(self) -> None:
-        self.points = self.redraw(self._key(), self.theta, self.cursor.growth, self.march)
-        self.batch = self.prepare(self.points, self.march)
+        self.points = self.programs.redraw(self.instance, self._key(), self.theta, self.cursor.growth)
+        self.batch = self.programs.prepare(self.instance, self.points)
 
     def _key(self) -> Array:
         self.cursor.redraws += 1
-        return jax.random.fold_in(jax.random.fold_in(self.objective.key, 1 << 21), self.cursor.redraws)
+        return jax.random.fold_in(jax.random.fold_in(self.instance.key, 1 << 21), self.cursor.redraws)
 
     # -- the end of a phase -------------------------------------------------------------------------------------------
 
@@ -246,21 +253,25 @@ class Training:
         assert march is not None
         cursor.slab_validations.append((cursor.best_validation, cursor.best_worst))
         cursor.slab += 1
-        self.march = self.objective.replicate(March(march.number + 1, march.frozen.at[march.number].set(self.best)))
+        moved = self.objective.replicate(March(march.number + 1, march.frozen.at[march.number].set(self.best)))
+        self.instance = self.instance._replace(march=moved)
         self.validation_batch = self._validation_batch()
         cursor.best_validation = cursor.best_worst = math.inf
         cursor.growth, cursor.cycles, cursor.plan, cursor.places = 1, 0, cursor.asked, list(range(len(cursor.asked)))
         metric = self._runner(cursor.position - 1).metric_of(self.state)
         self.phases = load_phases(cursor.asked)
         second = next((number for number, phase in enumerate(self.phases) if not isinstance(phase, Adam)), None)
-        fresh, carried = (self._validate(theta, self.validation_batch).mean_square for theta in (self.objective.start, self.best))
+        fresh, carried = (self._validate(theta).mean_square for theta in (self.objective.start, self.best))
         goes_on = second is not None and metric is not None and carried < fresh
         self.theta = self.best if goes_on else self.objective.start
         cursor.position = second if goes_on and second is not None else 0
         self._begin(self._runner(cursor.position), metric if goes_on else None)
 
     def _validation_batch(self) -> Any:
-        return self.draw_validation(jax.random.fold_in(self.objective.key, 1 << 20), self.march)
+        return self.programs.draw_validation(self.instance, jax.random.fold_in(self.instance.key, 1 << 20))
+
+    def _validate(self, theta: Array) -> Validation:
+        return self.programs.validate(self.instance, theta, self.validation_batch)
 
     def _recover(self, settings: Phase, reading: Reading, ended: Ended, events: list[str]) -> bool:
         """A second phase that fails first gets new points, twice as many the first time, and keeps its curvature.
@@ -369,7 +380,8 @@ class Training:
         dtype = self.objective.dtype
         self.theta, self.best = jnp.asarray(arrays["theta"], dtype), jnp.asarray(arrays["best"], dtype)
         if self.march is not None:
-            self.march = self.objective.replicate(March(*(jnp.asarray(arrays[f"march/{name}"]) for name in March._fields)))
+            march = self.objective.replicate(March(*(jnp.asarray(arrays[f"march/{name}"]) for name in March._fields)))
+            self.instance = self.instance._replace(march=march)
             self.validation_batch = self._validation_batch()
         ahead = self.march is not None and self.cursor.position >= len(self.phases)  # the next slab may take over the curvature
         if "state/theta" not in arrays or not (self.cursor.running or ahead):
@@ -377,8 +389,8 @@ class Training:
         runner = self._runner(min(self.cursor.position, len(self.phases) - 1))
         if runner.fixed_points:
             self.points = tuple(jnp.asarray(arrays[f"points/{number}"], dtype) for number in range(len(self.objective.terms)))
-            self.batch = self.prepare(self.points, self.march)
-        template = jax.eval_shape(lambda theta: runner.begin(theta, self.batch, 0), self.theta)
+            self.batch = self.programs.prepare(self.instance, self.points)
+        template = jax.eval_shape(lambda theta: runner.begin(self.instance, theta, self.batch, 0), self.theta)
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         filled = [jnp.asarray(arrays[_path((jax.tree_util.DictKey("state"), *path))], leaf.dtype) for path, leaf in leaves]
         self.state = self.objective.replicate(jax.tree_util.tree_unflatten(structure, filled))
@@ -387,16 +399,37 @@ class Training:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _runner(self, position: int) -> Any:
-        if position not in self.runners:
-            settings = self.phases[position]
-            same = next((runner for other, runner in self.runners.items() if self.phases[other] == settings), None)
-            self.runners[position] = same or runner_of(self.objective, settings)
-        return self.runners[position]
+        return self.programs.runner(self.phases[position])
 
 
-def _fresh(objective: Trainable, key: Array) -> Any:
-    """Points that are never trained on."""
-    return objective.prepare(objective.draw(key, objective.counts("validation")))
+def advance_together(trainings: Sequence[Training]) -> list[Snapshot]:
+    """One chunk of each training. Those that share their programs and are in the same first-order phase are one computation.
+
+    A training whose phase ends early goes on from there by itself, or with those that have come as far.
+    """
+    chunks = [training.chunk() for training in trainings]
+    waiting = {number: next(chunk) for number, chunk in enumerate(chunks)}
+    snapshots: dict[int, Snapshot] = {}
+    while waiting:
+        for number, state in _carry_out(waiting).items():
+            try:
+                waiting[number] = chunks[number].send(state)
+            except StopIteration as end:
+                snapshots[number] = end.value
+                del waiting[number]
+    return [snapshots[number] for number in range(len(trainings))]
+
+
+def _carry_out(waiting: Mapping[int, Lane]) -> dict[int, Any]:
+    """The states that trainings wait for."""
+    groups: dict[int, list[int]] = {}
+    for number, lane in waiting.items():
+        groups.setdefault(id(lane.runner), []).append(number)
+    states = {}
+    for numbers in groups.values():
+        lanes = [waiting[number] for number in numbers]
+        states |= zip(numbers, lanes[0].runner.advance(lanes), strict=True)
+    return states
 
 
 def _path(path: tuple[Any, ...]) -> str:

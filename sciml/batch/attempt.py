@@ -45,26 +45,40 @@ class Task(NamedTuple):
     """The file whose presence says that all runs are to save and end."""
     cores: tuple[int, ...] = ()
     device: str = ""
+    others: tuple[Task, ...] = ()
+    """Runs that differ from this one in their seed alone, and that the same process is to train."""
 
 
 def attempt(task: Task) -> dict[str, Any]:
-    """Make one attempt at a run and note how it ended in its `attempts.jsonl`; returns the note.
+    """Make one attempt at a run, and at those that go with it, and note in each `attempts.jsonl` how it ended.
 
-    A run that another process holds is not started but waited for. A complete one costs nothing.
+    Returns the note, with those of `task.others` as its `others`. A run that another process holds is not started but waited for.
+    A complete one costs nothing.
     """
-    started, directory = time.monotonic(), Path(task.directory)
+    started, tasks = time.monotonic(), (task, *task.others)
     watch = _Watch(task)
-    adopted = watch.wait_for_holder()
+    adopted = [watch.wait_for_holder(Path(each.directory)) for each in tasks]
+    found = [_without_a_process(each, watch) for each in tasks]
+    left = [each for each, ending in zip(tasks, found, strict=True) if ending is None]
     exit_code = None
-    ending: Ending | None = judge(directory, None, told=watch.told, killed=watch.killed)
-    if ending.reason == Reason.ERROR:
-        ending = Ending(Reason.INTERRUPTED) if watch.stopping else _refusal(task)
-    if ending is None:
-        exit_code = watch.run(_prepare(task))
-        if exit_code != 0 and find_holder(directory) and not watch.told:  # another scheduler's process was faster
+    if left:
+        exit_code = watch.run(left)
+        taken = any(find_holder(Path(each.directory)) for each in left)
+        if exit_code != 0 and taken and not watch.told:  # another scheduler's process was faster
             return attempt(task)
-        ending = judge(directory, exit_code, told=watch.told, killed=watch.killed)
-    return write_note(task, ending, exit_code, time.monotonic() - started, adopted)
+    log, seconds, notes = Path((left or tasks)[0].directory) / LOG, time.monotonic() - started, []
+    for each, ending, held in zip(tasks, found, adopted, strict=True):
+        ending, code = (ending, None) if ending else (watch.judge(Path(each.directory), exit_code, log), exit_code)
+        notes.append(write_note(each, ending, code, seconds, held, len(left) if each in left else 1))
+    return notes[0] | ({"others": notes[1:]} if task.others else {})
+
+
+def _without_a_process(task: Task, watch: _Watch) -> Ending | None:
+    """How a run stands that needs no process, or can have none; None where one is to be started."""
+    ending = watch.judge(Path(task.directory), None)
+    if ending.reason != Reason.ERROR:
+        return ending
+    return Ending(Reason.INTERRUPTED) if watch.stopping else _refusal(task)
 
 
 def count_failures(rows: Sequence[dict[str, Any]]) -> int:
@@ -81,8 +95,7 @@ class _Watch:
     """Watches one process, one's own or an adopted one, and tells it to end when its time is up or all are to stop."""
 
     def __init__(self, task: Task) -> None:
-        self.task = task
-        self.directory, self.stop = Path(task.directory), Path(task.stop)
+        self.task, self.stop = task, Path(task.stop)
         self.told: Reason | None = None
         """Why the process has been told to end."""
         self.killed = False
@@ -92,26 +105,35 @@ class _Watch:
     def stopping(self) -> bool:
         return self.stop.exists()
 
-    def wait_for_holder(self) -> bool:
+    def judge(self, directory: Path, exit_code: int | None, log: Path | None = None) -> Ending:
+        """How the attempt at a run ended, by what this watch did to its process."""
+        return judge(directory, exit_code, told=self.told, killed=self.killed, log=log)
+
+    def wait_for_holder(self, directory: Path) -> bool:
         """Wait while another process holds the run; whether one did."""
-        holder = find_holder(self.directory)
+        holder = find_holder(directory)
         if holder is None:
             return False
         begun = time.monotonic() - _age(holder)
         while holder is not None:
             time.sleep(LOOK)
             self._tell(begun, lambda number, holder=holder: _signal(holder, number))
-            holder = find_holder(self.directory)
+            holder = find_holder(directory)
         return True
 
-    def run(self, command: Sequence[str]) -> int:
-        """The exit code of a command, negative for a signal. Its output goes into the run's log."""
+    def run(self, tasks: Sequence[Task]) -> int:
+        """The exit code of the process that trains these runs, negative for a signal. Its output goes into the log of the first."""
+        command = _prepare(tasks)
+        first, *others = [Path(task.directory) for task in tasks]
+        for directory in others:
+            with (directory / LOG).open("a", encoding="utf-8") as log:
+                log.write(f"{BEGIN}{_now()}: one process trains {len(tasks)} runs; what it prints is in ../{first.name}/{LOG}\n")
         environment = dict(os.environ)
         if self.task.device:
             environment |= {"CUDA_VISIBLE_DEVICES": self.task.device}
         begun = time.monotonic()
-        with (self.directory / LOG).open("ab") as log, _cores(self.task.cores):
-            log.write(f"{BEGIN}{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
+        with (first / LOG).open("ab") as log, _cores(self.task.cores):
+            log.write(f"{BEGIN}{_now()}\n".encode())
             log.flush()
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
@@ -136,14 +158,16 @@ class _Watch:
             send(signal.SIGKILL)
 
 
-def _prepare(task: Task) -> list[str]:
-    """The command line of a run, whose directory is made if need be."""
-    directory = Path(task.directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / CONFIG).exists():
-        files.write_text(directory / CONFIG, task.config)
-        files.sync_folder(directory.parent)
-    return [sys.executable, "-m", "sciml", "resume", task.directory, *(["--problems", task.problems] if task.problems else [])]
+def _prepare(tasks: Sequence[Task]) -> list[str]:
+    """The command line of runs, whose directories are made if need be."""
+    for task in tasks:
+        directory = Path(task.directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / CONFIG).exists():
+            files.write_text(directory / CONFIG, task.config)
+            files.sync_folder(directory.parent)
+    problems = tasks[0].problems
+    return [sys.executable, "-m", "sciml", "resume", *(task.directory for task in tasks), *(["--problems", problems] if problems else [])]
 
 
 def _refusal(task: Task) -> Ending | None:
@@ -162,8 +186,13 @@ def _refusal(task: Task) -> Ending | None:
     return None
 
 
-def write_note(task: Task, ending: Ending, exit_code: int | None = None, seconds: float = 0.0, adopted: bool = False) -> dict[str, Any]:
-    """Note how an attempt ended in the run's directory, and return the note. A full disk loses the note, not the run."""
+def write_note(
+    task: Task, ending: Ending, exit_code: int | None = None, seconds: float = 0.0, adopted: bool = False, together: int = 1
+) -> dict[str, Any]:
+    """Note how an attempt ended in the run's directory, and return the note. A full disk loses the note, not the run.
+
+    `together` is how many runs the process trained, whose `seconds` these are.
+    """
     directory = Path(task.directory)
     before = read_attempts(directory) if directory.is_dir() else []
     failures = count_failures(before) + (ending.reason in FAILURES)
@@ -174,7 +203,8 @@ def write_note(task: Task, ending: Ending, exit_code: int | None = None, seconds
         "again": ending.reason in RETRIED and failures < task.failures,
         "exit_code": exit_code,
         "seconds": round(seconds, 3),
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ended": _now(),
+        **({"together": together} if together > 1 else {}),
     }
     if (ending.reason != Reason.INTERRUPTED or exit_code is not None) and not _is_link(directory):
         try:
@@ -183,6 +213,10 @@ def write_note(task: Task, ending: Ending, exit_code: int | None = None, seconds
         except OSError as error:
             row |= {"reason": str(Reason.DISK), "detail": str(error), "again": False}
     return row | {"adopted": adopted}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _is_link(directory: Path) -> bool:

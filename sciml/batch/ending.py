@@ -52,11 +52,11 @@ class Ending(NamedTuple):
     detail: str = ""
 
 
-def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None, killed: bool = False) -> Ending:
+def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None, killed: bool = False, log: Path | None = None) -> Ending:
     """The ending of an attempt whose process is gone.
 
     `exit_code` is negative for a signal, None for a process that another scheduler started. `told` says why it had been told to end
-    (its time was up, or all were to stop), `killed` that it did not do so.
+    (its time was up, or all were to stop), `killed` that it did not do so. `log` is where it printed, if not to the run's own.
     """
     try:
         result = read_result(directory)
@@ -71,7 +71,7 @@ def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None,
         return Ending(told)
     if exit_code is None:
         return Ending(Reason.ERROR, "its process is gone, and nobody saw how it ended")
-    tail = _tail(directory / LOG)
+    tail = _tail(log or directory / LOG)
     if DISK.search(tail) or _is_full(directory):
         return Ending(Reason.DISK, _last_words(tail) or f"no space on disk for {directory}")
     if MEMORY.search(tail):

@@ -28,6 +28,8 @@ class Engine(Settings):
     """Execute on Dask: "local" for workers of this machine, or a scheduler's address; without it, processes of this machine."""
     workers: int | None = Field(default=None, ge=1, le=4096, examples=[2])
     """Runs at a time; without it, as many as the cores allow."""
+    ensemble: int = Field(default=1, ge=1, le=1024, examples=[16])
+    """Runs that differ in their seed alone and are trained together by one process; equal to single ones but for rounding."""
     threads: int | None = Field(default=None, ge=1, examples=[1])
     """CPU threads of each run; without it, the cores are shared out among the workers."""
     devices: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]{1,64}$")], ...] = Field(default=(), examples=[["0", "1"]])

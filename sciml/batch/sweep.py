@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import re
@@ -126,7 +127,7 @@ class _Scheduler:
     def __init__(self, made: Plan, settings: Engine, listener: Listener, interrupt: Interrupt, retry_failed: bool) -> None:
         self.plan, self.settings, self.listener, self.interrupt = made, settings, listener, interrupt
         self.retry_failed = retry_failed
-        self.ended: queue.SimpleQueue[tuple[PlannedRun, Future[dict[str, Any]]]] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[tuple[Sequence[PlannedRun], Future[dict[str, Any]]]] = queue.SimpleQueue()
         self.pending: dict[int, Future[dict[str, Any]]] = {}
         self.allowed: dict[int, int] = {}
         """Failed attempts that each run may have."""
@@ -145,7 +146,10 @@ class _Scheduler:
         stop = self.plan.directory / STOP
         try:
             for run, state in waiting:
-                self._submit(engine, run, state)
+                before = attempt.count_failures(state.attempts) if self.retry_failed else 0
+                self.allowed[run.index] = before + self.settings.retries + 1
+            for runs in together(waiting, self.settings.ensemble):
+                self._submit(engine, runs)
             self._wait(engine, stop)
         except BaseException:
             stop.touch()
@@ -162,13 +166,11 @@ class _Scheduler:
         exhausted = attempt.count_failures(state.attempts) > self.settings.retries and state.reason in RETRIED
         return self.retry_failed or not exhausted or state.state == State.RUNNING
 
-    def _submit(self, engine: engines.Engine, run: PlannedRun, state: RunState | None = None) -> None:
-        if state is not None:
-            before = attempt.count_failures(state.attempts) if self.retry_failed else 0
-            self.allowed[run.index] = before + self.settings.retries + 1
-        future = engine.submit(self._task(run, self.allowed[run.index]))
-        self.pending[run.index] = future
-        future.add_done_callback(lambda future: self.ended.put((run, future)))
+    def _submit(self, engine: engines.Engine, runs: Sequence[PlannedRun]) -> None:
+        first, *others = (self._task(run, self.allowed[run.index]) for run in runs)
+        future = engine.submit(first._replace(others=tuple(others)))
+        self.pending |= {run.index: future for run in runs}
+        future.add_done_callback(lambda future: self.ended.put((runs, future)))
 
     def _task(self, run: PlannedRun, failures: int) -> attempt.Task:
         problem = run.config["problem"]
@@ -194,20 +196,23 @@ class _Scheduler:
                 for future in list(self.pending.values()):
                     engine.cancel(future)
             try:
-                run, future = self.ended.get(timeout=LOOK)
+                runs, future = self.ended.get(timeout=LOOK)
             except queue.Empty:
                 continue
-            del self.pending[run.index]
+            for run in runs:
+                del self.pending[run.index]
             if not future.cancelled() and not isinstance(future.exception(), CancelledError):
-                self._take(engine, run, self._note(run, future))
+                for run, note in zip(runs, self._notes(runs, future), strict=True):
+                    self._take(engine, run, note)
 
-    def _note(self, run: PlannedRun, future: Future[dict[str, Any]]) -> dict[str, Any]:
-        """What an attempt ended with; a worker that was lost leaves it to us to note."""
+    def _notes(self, runs: Sequence[PlannedRun], future: Future[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What an attempt ended with, for each run; a worker that was lost leaves it to us to note."""
         try:
-            return future.result()
+            note = future.result()
+            return [note, *note.pop("others", ())]
         except Exception as error:  # noqa: BLE001 (whatever Dask raises for a worker that is gone)
             ending = Ending(Reason.ERROR, f"its worker was lost: {type(error).__name__}: {error}")
-            return attempt.write_note(self._task(run, self.allowed[run.index]), ending)
+            return [attempt.write_note(self._task(run, self.allowed[run.index]), ending, together=len(runs)) for run in runs]
 
     def _take(self, engine: engines.Engine, run: PlannedRun, note: dict[str, Any]) -> None:
         again = note["again"] and not self.disk_full and self.interrupt.signal is None
@@ -216,7 +221,7 @@ class _Scheduler:
         if note["reason"] == Reason.DISK:
             self.disk_full = note["detail"]
         if again:
-            self._submit(engine, run)
+            self._submit(engine, [run])
 
     def _refuse_changed_problems(self, anything_to_do: bool) -> None:
         changed = self.plan.changed_problems() if anything_to_do else []
@@ -227,10 +232,10 @@ class _Scheduler:
             )
 
     def _kill_if_impatient(self) -> None:
-        for run in self.plan.runs if self.interrupt.signal is not None else ():
-            holder = find_holder(self.plan.run_directory(run)) if run.index in self.pending else None
-            if holder is not None and holder.is_here:
-                os.kill(holder.pid, signal.SIGKILL)
+        runs = [run for run in self.plan.runs if run.index in self.pending] if self.interrupt.signal is not None else []
+        holders = [find_holder(self.plan.run_directory(run)) for run in runs]
+        for process in {holder.pid for holder in holders if holder is not None and holder.is_here}:
+            os.kill(process, signal.SIGKILL)
 
     def _say_why_it_ends(self) -> None:
         directory = self.plan.directory
@@ -238,6 +243,23 @@ class _Scheduler:
             raise Interrupted(directory, self.interrupt.signal, f"{self.done} of {len(self.plan.runs)} runs", "sweep")
         if self.disk_full:
             raise RunError(f"{self.disk_full}\nno further run was started; `sciml sweep {directory}` goes on when there is room")
+
+
+def together(waiting: Sequence[tuple[PlannedRun, RunState]], most: int) -> list[list[PlannedRun]]:
+    """Runs in the order in which they are to be made, with up to `most` of those that differ in their seed alone as one.
+
+    A run that has failed before, or that another process holds, is by itself: what ends its process must not end that of others.
+    """
+    groups: list[list[PlannedRun]] = []
+    open_groups: dict[str, list[PlannedRun]] = {}
+    for run, state in waiting:
+        alone = state.state == State.RUNNING or attempt.count_failures(state.attempts) > 0 or run.config.get("kind") != "pde"
+        key = str(run.index) if alone else json.dumps({name: value for name, value in run.config.items() if name != "seed"}, sort_keys=True)
+        if len(open_groups.get(key, ())) in (0, most):
+            open_groups[key] = []
+            groups.append(open_groups[key])
+        open_groups[key].append(run)
+    return groups
 
 
 __all__ = ["Interrupted", "Listener", "ScimlError", "sweep"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import diffrax
@@ -18,9 +19,8 @@ from sciml.dynamics.noise import Noise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.vector_fields import VectorField
 from sciml.nets.model import trainable_mask
-from sciml.objective import MICRO_BATCHES, Evaluation, Validation
+from sciml.objective import MICRO_BATCHES, Evaluation, Instance, Validation
 from sciml.settings import Integrator
-from sciml.slabs import March
 
 LOST = 1e3
 """Residual, in standard deviations, of a value that the solver did not reach: large enough that no optimiser goes there."""
@@ -94,7 +94,6 @@ class Shooting:
     devices: tuple[Any, ...] = ()
     components = ("data", "continuity")
     terms = (_Term("shooting"),)
-    march: March | None = None
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class Shooting:
         """Standard deviation of each channel, `(channels,)`, on the noise's scale."""
         self.anchors, self.scale, self.sigma = (jnp.asarray(each, self.dtype) for each in (anchors, scale, sigma))
         self.continuity = float(continuity)
-        self.seed, self.key = seed, jax.random.key(seed)
+        self.seed, self.instance = seed, Instance(jax.random.key(seed), (), None)
         trainable, self._fixed = eqx.partition(field, trainable_mask(field))
         start, self.unravel = ravel_pytree(trainable)
         self.field_start = start
@@ -247,8 +246,10 @@ class Shooting:
     def replicate(self, tree: Any) -> Any:
         return tree
 
-    def at(self, march: March | None) -> Shooting:
-        return self
+    def at(self, instance: Instance) -> Shooting:
+        moved = copy(self)
+        moved.instance = instance
+        return moved
 
     def counts(self, purpose: str, growth: int = 1) -> dict[str, int]:
         """The windows are what they are: nothing is sampled."""
@@ -278,7 +279,7 @@ class Shooting:
         """The same, with the spread of the gradient over random groups of windows as its noise."""
         if not self.stochastic()[0]:
             return self.evaluate(theta, None)
-        order = jax.random.permutation(jax.random.fold_in(self.key, step), self.count)
+        order = jax.random.permutation(jax.random.fold_in(self.instance.key, step), self.count)
         groups = (jnp.arange(MICRO_BATCHES)[:, None] == order[None] % MICRO_BATCHES).astype(self.dtype)
         components, gradients = self._grouped(theta, groups)
         gradient = jnp.sum(gradients, axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sciml.objective import Trainable
+from sciml.objective import Instance, Trainable
 from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
 from sciml.optim.first_order import AdamState, FirstOrder
@@ -18,7 +18,6 @@ from sciml.optim.lbfgs import LimitedMemory
 from sciml.optim.noise import current_ratios
 from sciml.optim.second_order import Metric
 from sciml.settings import LBFGS, Adam, Broyden, Phase
-from sciml.slabs import March
 
 
 class Window(NamedTuple):
@@ -52,6 +51,17 @@ class Reading(NamedTuple):
     scale: float = 1.0
 
 
+class Lane(NamedTuple):
+    """Steps on the device that a training waits for."""
+
+    runner: Any
+    instance: Instance
+    state: Any
+    batch: Any
+    until: int
+    """Step of the phase at which to return, unless the phase ends before."""
+
+
 class FirstOrderRunner:
     """A first-order phase, on fresh points at every step."""
 
@@ -61,16 +71,27 @@ class FirstOrderRunner:
         self.objective = objective
         counts, after = objective.counts("batch"), objective.counts("fixed")
         self.phase = FirstOrder(objective, settings, counts, after)
-        self._advance = jax.jit(
-            lambda state, march, until: FirstOrder(objective.at(march), settings, counts, after).advance(state, until), donate_argnums=0
-        )
+
+        def advance(instance: Instance, state: AdamState, until: Array) -> AdamState:
+            return FirstOrder(objective.at(instance), settings, counts, after).advance(state, until)
+
+        self._advance = jax.jit(advance, donate_argnums=1)
+        self._advance_lanes = jax.jit(lambda lanes: _unstacked(jax.vmap(advance)(*_stacked(lanes)), len(lanes)))
         self._ratios = jax.jit(current_ratios)
 
-    def begin(self, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
+    def begin(self, instance: Instance, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
         return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), self.phase.begin(theta, origin))
 
-    def advance(self, state: AdamState, march: March | None, until: int) -> AdamState:
-        return self._advance(state, march, jnp.asarray(until))
+    def advance(self, lanes: Sequence[Lane]) -> list[AdamState]:
+        """The states of all lanes at their `until`: a power of two of them at a time as one computation, a last one by itself.
+
+        So a number of lanes that falls one by one costs few compilations.
+        """
+        states: list[AdamState] = []
+        for part in _parts(lanes):
+            each = [(lane.instance, lane.state, jnp.asarray(lane.until)) for lane in part]
+            states += self._advance_lanes(each) if len(each) > 1 else [self._advance(*each[0])]
+        return states
 
     def metric_of(self, state: AdamState | None) -> None:
         return None
@@ -81,7 +102,7 @@ class FirstOrderRunner:
     def next_stop(self, step: int, every: int) -> int:
         return next_multiple(step, every)
 
-    def read(self, state: AdamState) -> Reading:
+    def read(self, instance: Instance, state: AdamState, batch: None) -> Reading:
         components, kept = np.asarray(state.components), jax.tree.map(np.asarray, state.windows)
         ratios = np.asarray(self._ratios(state.windows))
         windows = tuple(
@@ -121,31 +142,32 @@ class SecondOrderRunner:
         self.objective, self.settings = objective, settings
         self.metric: Metric = LimitedMemory(settings.memory) if isinstance(settings, LBFGS) else SelfScaledBroyden()
 
-        def evaluate(batch: Any) -> Callable[[Array], tuple[Array, Array]]:
-            return lambda theta: objective.value_and_gradient(theta, batch)
+        def evaluate(instance: Instance, batch: Any) -> Callable[[Array], tuple[Array, Array]]:
+            return lambda theta: objective.at(instance).value_and_gradient(theta, batch)
 
         line_search = settings.line_search
-        self._begin = jax.jit(lambda theta, batch: second_order.begin(self.metric, theta, evaluate(batch)))
-        self._refresh = jax.jit(lambda state, batch: second_order.refresh(self.metric, state, evaluate(batch)))
+        self._begin = jax.jit(lambda instance, theta, batch: second_order.begin(self.metric, theta, evaluate(instance, batch)))
+        self._refresh = jax.jit(lambda instance, state, batch: second_order.refresh(self.metric, state, evaluate(instance, batch)))
         self._advance = jax.jit(
-            lambda state, batch, until: second_order.advance(self.metric, state, until, evaluate(batch), line_search), donate_argnums=0
+            lambda instance, state, batch, until: second_order.advance(self.metric, state, until, evaluate(instance, batch), line_search),
+            donate_argnums=1,
         )
-        self._components = jax.jit(lambda theta, batch: objective.evaluate(theta, batch).components)
+        self._components = jax.jit(lambda instance, theta, batch: objective.at(instance).evaluate(theta, batch).components)
 
-    def begin(self, theta: Array, batch: Any, origin: int, metric: Any = None) -> second_order.State:
-        state = self._begin(theta, batch)
-        return state if metric is None else self._refresh(state._replace(metric=metric, fresh=jnp.asarray(False)), batch)
+    def begin(self, instance: Instance, theta: Array, batch: Any, origin: int, metric: Any = None) -> second_order.State:
+        state = self._begin(instance, theta, batch)
+        return state if metric is None else self._refresh(instance, state._replace(metric=metric, fresh=jnp.asarray(False)), batch)
 
     def metric_of(self, state: second_order.State | None) -> Any:
         """The curvature that another slab of time may go on with; None where there is none."""
         return None if state is None or bool(state.fresh) else state.metric
 
-    def refresh(self, state: second_order.State, batch: Any) -> second_order.State:
-        return self._refresh(state, batch)
+    def refresh(self, instance: Instance, state: second_order.State, batch: Any) -> second_order.State:
+        return self._refresh(instance, state, batch)
 
-    def advance(self, state: second_order.State, batch: Any, until: int) -> second_order.State:
-        self.batch = batch
-        return self._advance(state, batch, jnp.asarray(until))
+    def advance(self, lanes: Sequence[Lane]) -> list[second_order.State]:
+        """The states of all lanes at their `until`, one after the other: line searches of different lengths would wait for each other."""
+        return [self._advance(lane.instance, lane.state, lane.batch, jnp.asarray(lane.until)) for lane in lanes]
 
     def redraws(self, step: int) -> bool:
         return self.settings.redraw > 0 and step > 0 and step % self.settings.redraw == 0
@@ -154,16 +176,55 @@ class SecondOrderRunner:
         stop = next_multiple(step, every)
         return min(stop, next_multiple(step, self.settings.redraw)) if self.settings.redraw else stop
 
-    def read(self, state: second_order.State) -> Reading:
-        components = np.asarray(self._components(state.theta, self.batch)).tolist()
+    def read(self, instance: Instance, state: second_order.State, batch: Any) -> Reading:
+        components = np.asarray(self._components(instance, state.theta, batch)).tolist()
         terms = dict(zip(self.objective.components, components, strict=True))
         norm = float(jnp.linalg.norm(state.gradient))
         return Reading(int(state.step), int(state.evaluations), int(state.ended), float(state.value), terms, norm)
 
 
-def runner_of(objective: Trainable, settings: Phase) -> FirstOrderRunner | SecondOrderRunner:
-    """The runner of a phase."""
-    return FirstOrderRunner(objective, settings) if isinstance(settings, Adam) else SecondOrderRunner(objective, settings)
+class Programs:
+    """All that a training compiles. Each function takes the instance as an argument, and so serves every seed and slab."""
+
+    def __init__(self, objective: Trainable) -> None:
+        self.objective, at = objective, objective.at
+        self.redraw = jax.jit(
+            lambda instance, key, theta, growth: at(instance).redraw(key, theta, objective.counts("fixed", growth)), static_argnums=3
+        )
+        self.prepare = jax.jit(lambda instance, points: at(instance).prepare(points))
+        self.draw_validation = jax.jit(lambda instance, key: _fresh(at(instance), key))
+        self.validate = jax.jit(lambda instance, theta, batch: at(instance).validate(theta, batch))
+        self._runners: dict[Phase, FirstOrderRunner | SecondOrderRunner] = {}
+
+    def runner(self, settings: Phase) -> Any:
+        """The runner of all phases with these settings."""
+        if settings not in self._runners:
+            made = FirstOrderRunner if isinstance(settings, Adam) else SecondOrderRunner
+            self._runners[settings] = made(self.objective, settings)  # type: ignore[arg-type]
+        return self._runners[settings]
+
+
+def _fresh(objective: Trainable, key: Array) -> Any:
+    """Points that are never trained on."""
+    return objective.prepare(objective.draw(key, objective.counts("validation")))
+
+
+def _parts(lanes: Sequence[Lane]) -> list[Sequence[Lane]]:
+    """Lanes in parts whose sizes are powers of two, the largest first."""
+    parts, begun = [], 0
+    while begun < len(lanes):
+        size = 1 << ((len(lanes) - begun).bit_length() - 1)
+        parts.append(lanes[begun : begun + size])
+        begun += size
+    return parts
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _unstacked(tree: Any, count: int) -> list[Any]:
+    return [jax.tree.map(lambda leaf: leaf[number], tree) for number in range(count)]  # noqa: B023
 
 
 def next_multiple(step: int, every: int) -> int:

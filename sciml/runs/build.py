@@ -78,27 +78,33 @@ def build(config: Config, problem: Problem | Dynamics | TimeSeries, *, begun: bo
 
     One that has `begun` goes on from its own parameters: the run that it was warm-started from may be gone.
     """
-    from sciml.problem import Problem
-
     if isinstance(config, DiscoveryConfig):
         return build_discovery(config, problem)
-    assert isinstance(config, ProblemConfig)
+    return build_seeds(config, (config.seed,), problem, begun=begun)[0]
+
+
+def build_seeds(config: Config, seeds: Sequence[int], problem: Problem | Dynamics | TimeSeries, *, begun: bool = False) -> list[Experiment]:
+    """The experiments of several seeds, all else as the config says; they share what is compiled. Raises as `build` does."""
+    from sciml.problem import Problem
+
+    if not isinstance(config, ProblemConfig):
+        raise ConfigError('kind = "discovery": only runs of kind = "pde" are trained together; resume these one by one')
     if not isinstance(problem, Problem):
         raise ConfigError(f'kind = "pde": \'{config.problem}\' is a vector field and its data; write kind = "discovery"')
-    from sciml.solve import has_reference, prepare
+    from sciml.solve import has_reference, prepare_seeds
 
     if config.stop.target_error is not None and not has_reference(problem):
         raise ConfigError(
             f"stop.target_error = {config.stop.target_error:g} cannot be reached: '{config.problem}' has no `exact` and no `reference` "
             "to measure an error by; add one to the problem, or leave target_error out"
         )
-    return prepare(
+    return prepare_seeds(
         problem,
+        seeds,
         network=config.network,
         points=config.points,
         weights=config.weights,
         phases=config.phases,
-        seed=config.seed,
         precision=config.precision,
         block=config.execution.block,
         warm_start=None if begun or config.warm_start is None else best_parameters(Path(config.warm_start)),

@@ -74,7 +74,7 @@ def _discovery(experiment: Discovery) -> list[Finding]:
 
 def _gradient(objective: Trainable, theta: jax.Array, step: float = _STEP, tolerance: float = _GRADIENT_TOLERANCE) -> Finding:
     """The gradient against central differences along random directions, relative to its own size."""
-    batch = jax.jit(lambda key: objective.prepare(objective.draw(key)))(objective.key)
+    batch = jax.jit(lambda key: objective.prepare(objective.draw(key)))(objective.instance.key)
     evaluate = jax.jit(lambda theta, batch: objective.value_and_gradient(theta, batch))
     gradient = evaluate(theta, batch)[1]
     random = np.random.default_rng(0)

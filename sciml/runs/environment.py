@@ -21,7 +21,7 @@ PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "equinox", "flax", "optax", "orba
 VARIABLES = re.compile(r"(JAX|XLA|SLURM)_\w+|CUDA_VISIBLE_DEVICES")
 SECRETS = re.compile(r"JWT|TOKEN|SECRET|PASSWORD|CREDENTIAL|KEY")
 
-DECIDES_BITS = ("versions", "device", "threads", "cpu", "variables")
+DECIDES_BITS = ("versions", "device", "threads", "cpu", "variables", "together")
 
 
 def collect() -> dict[str, Any]:

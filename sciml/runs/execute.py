@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sciml.errors import ConfigError, RunError
 from sciml.runs import build, files
 from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import Config, dump_config, run_name
-from sciml.runs.interrupt import watched
+from sciml.runs.interrupt import Interrupted, watched
 from sciml.runs.listener import Listener
 from sciml.runs.lock import exclusive
 from sciml.runs.result import NAME as RESULT
@@ -19,6 +20,7 @@ from sciml.runs.result import TARGET_ERROR, Result, is_complete, read_result
 from sciml.runs.session import Session
 from sciml.runs.stopwatch import CompileTime, Stopwatch
 from sciml.runs.store import Store
+from sciml.runs.together import train_together
 
 
 def run(config: Config, out: str | Path, *, listener: Listener | None = None, problems: Path | None = None) -> Result:
@@ -62,29 +64,85 @@ def resume(directory: str | Path, *, listener: Listener | None = None, more: Seq
         result = _readable_result(directory)
         if is_complete(result) and config == before:
             return _reused(directory, result, listener)
-        if build.has_changed(directory, config, problems):
-            raise RunError(
-                f"the problem '{config.problem}' has changed since {directory} began; undo that, "
-                f"or `sciml run {directory / build.CONFIG}` to begin anew"
-            )
+        _refuse_changed(directory, config, problems)
         problem = build.load_subject(config, problems)
         return _train(directory, config, problem, problems, started, listener)
+
+
+def resume_together(directories: Sequence[str | Path], *, listener: Listener | None = None, problems: Path | None = None) -> list[Result]:
+    """Go on with runs that differ in their seed alone, in one process: first-order phases are one computation.
+
+    Each directory is that of an ordinary run, and ends as if it had been resumed by itself but for rounding. Complete ones are
+    only reported. Raises as `resume` does, and `ConfigError` for runs that differ in anything else, before anything starts.
+    """
+    started, listener = time.perf_counter(), listener or Listener()
+    folders = [Path(directory) for directory in directories]
+    problems = problems or build.problem_folder(folders[0])
+    configs = {folder: build.read_config(folder, problems=problems) for folder in folders}
+    _refuse_strangers(configs)
+    _prepare_machine(configs[folders[0]], listener)
+    with ExitStack() as held:
+        for folder in folders:
+            held.enter_context(files.disk_errors(folder))
+            held.enter_context(exclusive(folder))
+        complete = {folder: result for folder in folders if is_complete(result := _readable_result(folder))}
+        results = {folder: _reused(folder, result, listener) for folder, result in complete.items()}
+        left = {folder: config for folder, config in configs.items() if folder not in complete}
+        for folder, config in left.items():
+            _refuse_changed(folder, config, problems)
+        if left:
+            results |= _train_together(left, problems, started, listener)
+    return [results[folder] for folder in folders]
 
 
 def _train(directory: Path, config: Config, problem: Any, problems: Path | None, started: float, listener: Listener) -> Result:
     compile_time = CompileTime()
     with compile_time.measured(), watched() as interrupt:
         experiment = build.build(config, problem, begun=Store(directory).has_begun())
-        config = config.model_copy(update={"phases": experiment.phases})
-        (directory / RESULT).unlink(missing_ok=True)  # before the config says more than the result holds
-        files.sync_folder(directory)
-        files.write_text(directory / build.CONFIG, dump_config(config))
-        build.keep_series(directory, config)
-        with Session(directory, config, experiment, Stopwatch(compile_time, started), interrupt, listener) as session:
-            session.note_environment(build.source_hash(config, problems), problems)
-            session.restore()
+        watch = Stopwatch(compile_time, started)
+        with _session(Session(directory, config, experiment, watch, interrupt, listener), problems) as session:
             session.train()
             return session.finish()
+
+
+def _train_together(configs: Mapping[Path, Config], problems: Path | None, started: float, listener: Listener) -> dict[Path, Result]:
+    """Every run is finished as soon as it has ended. Raises `Interrupted` after a signal, once all are saved."""
+    compile_time, results = CompileTime(), {}
+    first = next((config for config in configs.values() if config.phases != "auto"), next(iter(configs.values())))
+    with compile_time.measured(), watched() as interrupt, ExitStack() as open_sessions:
+        begun = all(Store(directory).has_begun() for directory in configs)
+        problem = build.load_subject(first, problems)
+        experiments = build.build_seeds(first, [config.seed for config in configs.values()], problem, begun=begun)
+        _refuse_longer_phases(configs, experiments[0])
+        sessions = []
+        for (directory, config), experiment in zip(configs.items(), experiments, strict=True):
+            watch = Stopwatch(compile_time, started, 1 / len(configs))
+            session = Session(directory, config, experiment, watch, interrupt, listener)
+            sessions.append(open_sessions.enter_context(_session(session, problems, len(configs))))
+        stopped = None
+        for session in train_together(sessions):
+            try:
+                results[session.directory] = session.finish()
+            except Interrupted as error:
+                stopped = stopped or error
+        if stopped is not None:
+            raise stopped
+    return results
+
+
+@contextmanager
+def _session(session: Session, problems: Path | None, together: int = 1) -> Iterator[Session]:
+    """The session, standing where its run stood, with its config as it is executed."""
+    directory = session.directory
+    session.config = session.config.model_copy(update={"phases": session.experiment.phases})
+    (directory / RESULT).unlink(missing_ok=True)  # before the config says more than the result holds
+    files.sync_folder(directory)
+    files.write_text(directory / build.CONFIG, dump_config(session.config))
+    build.keep_series(directory, session.config)
+    with session:
+        session.note_environment(build.source_hash(session.config, problems), problems, together)
+        session.restore()
+        yield session
 
 
 def _prepare_machine(config: Config, listener: Listener) -> None:
@@ -113,6 +171,37 @@ def _reused(directory: Path, result: dict | None, listener: Listener) -> Result:
     listener.message(f"{directory} is complete; `sciml resume {directory}` with longer phases trains on")
     listener.finished(reused)
     return reused
+
+
+def _refuse_changed(directory: Path, config: Config, problems: Path | None) -> None:
+    if build.has_changed(directory, config, problems):
+        raise RunError(
+            f"the problem '{config.problem}' has changed since {directory} began; undo that, "
+            f"or `sciml run {directory / build.CONFIG}` to begin anew"
+        )
+
+
+def _refuse_strangers(configs: Mapping[Path, Config]) -> None:
+    """Runs that are trained together have the same settings and each another seed. Phases are "auto" until a run has begun."""
+    first, *others = configs
+    for other in others:
+        one, two = configs[first].model_dump(mode="json"), configs[other].model_dump(mode="json")
+        own = {"seed"} | ({"phases"} if "auto" in (one["phases"], two["phases"]) else set())
+        different = [name for name in dict.fromkeys([*one, *two]) if name not in own and one.get(name) != two.get(name)]
+        if different:
+            raise ConfigError(f"{first} and {other} differ in {', '.join(different)}; runs are resumed together if only their seeds differ")
+    seeds = [config.seed for config in configs.values()]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError("two of these runs have the same seed; name each directory once")
+
+
+def _refuse_longer_phases(configs: Mapping[Path, Config], experiment: Any) -> None:
+    """Of runs that have begun and been given more to do, and others that have not begun."""
+    from sciml.solve import resolve_phases
+
+    fresh = [directory for directory, config in configs.items() if config.phases == "auto"]
+    if fresh and resolve_phases("auto", experiment.objective) != experiment.phases:
+        raise ConfigError(f"{fresh[0]} has other phases than those of these runs that have begun; resume it by itself")
 
 
 def _refuse_another_run(before: Config, after: Config, directory: Path) -> None:

@@ -70,11 +70,15 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.metrics.close()
 
-    def note_environment(self, problem_source: str, problems: Path | None) -> None:
-        """Write environment.json; say what has changed since the run began, for it may change the last digits."""
+    def note_environment(self, problem_source: str, problems: Path | None, together: int = 1) -> None:
+        """Write environment.json; say what has changed since the run began, for it may change the last digits.
+
+        `together` is how many runs one process trains, which is noted where they are several.
+        """
         folder = None if problems is None else os.path.relpath(problems.resolve(), self.directory.resolve())
         path = self.directory / environment.NAME
         now = environment.collect() | {"problem_source": problem_source, "problems": folder}
+        now |= {"together": together} if together > 1 else {}
         before = files.read_json(path) if path.exists() else now
         changed = environment.differences(before, now)
         if changed:
@@ -98,8 +102,7 @@ class Session:
 
     def train(self) -> None:
         """Train to the end, or until a target, a limit or a signal says otherwise. Everything is saved on return."""
-        self.listener.started(self.directory, self.config, self.experiment, self.training.get("step", 0))
-        if self.training.get("ended_by") == TARGET_ERROR and self._reaches_target(self.training["error"]):
+        if not self.begin():
             return
         snapshots = self.experiment.train(resume=self.resumed, every=self.config.log_every)
         while True:
@@ -108,8 +111,13 @@ class Session:
                 lap.phase = None if snapshot is None else snapshot.phase
             if snapshot is None:
                 return
-            if self._take(snapshot):
+            if self.take(snapshot):
                 return
+
+    def begin(self) -> bool:
+        """Tell that the run begins; False where it has already come as far as it is to go."""
+        self.listener.started(self.directory, self.config, self.experiment, self.training.get("step", 0))
+        return not (self.training.get("ended_by") == TARGET_ERROR and self._reaches_target(self.training["error"]))
 
     def finish(self) -> Result:
         """Write the results of a run that has ended, result.json last. A stopped one only gets its result.json.
@@ -127,7 +135,7 @@ class Session:
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
 
-    def _take(self, snapshot: Snapshot) -> bool:
+    def take(self, snapshot: Snapshot) -> bool:
         """Log, tell and save a snapshot; True if training ends here."""
         from sciml.solve import row
 

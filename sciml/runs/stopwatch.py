@@ -45,11 +45,15 @@ class CompileTime:
 
 
 class Stopwatch:
-    """Seconds of a run, those of earlier sessions (`earlier`, from a checkpoint) included."""
+    """Seconds of a run, those of earlier sessions (`earlier`, from a checkpoint) included.
 
-    def __init__(self, compile_time: CompileTime, started: float) -> None:
+    Of what a process spends on several runs together, each is charged the same `share`.
+    """
+
+    def __init__(self, compile_time: CompileTime, started: float, share: float = 1.0) -> None:
         self._compile_time = compile_time
         self._started = started
+        self._share = share
         self._earlier: Mapping[str, float] = {}
         self._phases: dict[int, float] = {}
 
@@ -71,7 +75,7 @@ class Stopwatch:
         yield lap
         spent = time.perf_counter() - start - (self._compile_time.seconds - compiled)
         if lap.phase is not None:
-            self._phases[lap.phase] = self._phases.get(lap.phase, 0.0) + spent
+            self._phases[lap.phase] = self._phases.get(lap.phase, 0.0) + self._share * spent
 
     def phase(self, index: int) -> float:
         """Seconds of training in one phase."""
@@ -81,8 +85,8 @@ class Stopwatch:
     def seconds(self) -> dict[str, Any]:
         """`total`, `compile`, `training`, and `phases`: the training seconds of each phase."""
         return {
-            "total": self._earlier.get("total", 0.0) + self.session,
-            "compile": self._earlier.get("compile", 0.0) + self._compile_time.seconds,
+            "total": self._earlier.get("total", 0.0) + self._share * self.session,
+            "compile": self._earlier.get("compile", 0.0) + self._share * self._compile_time.seconds,
             "training": sum(self._phases.values()),
             "phases": [self.phase(index) for index in range(max(self._phases, default=-1) + 1)],
         }

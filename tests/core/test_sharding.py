@@ -31,7 +31,7 @@ while training.cursor.outcome is None:
 losses = [snapshot.loss for snapshot in snapshots]
 ratios = [snapshot.nsr for snapshot in snapshots if snapshot.nsr is not None]
 sharded = len(experiment.objective.prepare(experiment.objective.draw(jax.random.key(0)))[0].points)
-compiled = max(runner._advance._cache_size() for runner in training.runners.values())
+compiled = max(runner._advance._cache_size() for runner in map(training.programs.runner, phases))
 print(json.dumps([jax.local_device_count(), sharded, losses, ratios, experiment.error(snapshots[-1].best).rel_l2, compiled]))
 """
 

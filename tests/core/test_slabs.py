@@ -74,7 +74,7 @@ def test_training_sees_the_whole_solution(spreading, number):
     objective = spreading.objective
     rows = random_rows(objective)
     done = jnp.where(jnp.arange(SLABS)[:, None] < number, rows, 0.0)
-    there = objective.at(type(objective.march)(jnp.asarray(number), done))
+    there = objective.at(objective.instance._replace(march=type(objective.march)(jnp.asarray(number), done)))
     points = there.draw(jax.random.key(2))[0][0]
     time = points[:, 0]
     assert jnp.all((time > 0.5 + 0.5 * number) & (time < 0.5 + 0.5 * (number + 1)))

@@ -204,9 +204,10 @@ def test_each_function_of_a_phase_is_compiled_once(decay: sciml.Experiment) -> N
     )
     while training.cursor.outcome is None:
         training.advance()
-    first, broyden, lbfgs, again = (training.runners[position] for position in range(4))
+    programs = training.programs
+    first, broyden, lbfgs, again = map(programs.runner, training.phases)
     assert first is again
-    compiled = [first._advance, training.redraw, training.prepare, training._validate]
+    compiled = [first._advance, programs.redraw, programs.prepare, programs.validate]
     compiled += [getattr(runner, name) for runner in (broyden, lbfgs) for name in ("_begin", "_advance", "_refresh", "_components")]
     assert [function._cache_size() for function in compiled] == [1] * len(compiled)
 
