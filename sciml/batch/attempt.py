@@ -17,6 +17,7 @@ from sciml.batch.ending import BEGIN, FAILURES, LOG, RETRIED, Ending, Reason, ju
 from sciml.errors import ScimlError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
+from sciml.runs.interrupt import Interrupt
 from sciml.runs.jsonl import append_row, read_rows
 from sciml.runs.lock import Holder, find_holder
 
@@ -47,13 +48,14 @@ class Task(NamedTuple):
     device: str = ""
 
 
-def attempt(task: Task) -> dict[str, Any]:
+def attempt(task: Task, interrupt: Interrupt | None = None) -> dict[str, Any]:
     """Make one attempt at a run and note how it ended in its `attempts.jsonl`; returns the note.
 
-    A run that another process holds is not started but waited for. A complete one costs nothing.
+    A run that another process holds is not started but waited for. A complete one costs nothing. A signal that `interrupt` has
+    seen tells the run to save and end, as the task's stop file does.
     """
     started, directory = time.monotonic(), Path(task.directory)
-    watch = _Watch(task)
+    watch = _Watch(task, interrupt or Interrupt())
     adopted = watch.wait_for_holder()
     exit_code = None
     ending: Ending | None = judge(directory, None, told=watch.told, killed=watch.killed)
@@ -62,7 +64,7 @@ def attempt(task: Task) -> dict[str, Any]:
     if ending is None:
         exit_code = watch.run(_prepare(task))
         if exit_code != 0 and find_holder(directory) and not watch.told:  # another scheduler's process was faster
-            return attempt(task)
+            return attempt(task, interrupt)
         ending = judge(directory, exit_code, told=watch.told, killed=watch.killed)
     return write_note(task, ending, exit_code, time.monotonic() - started, adopted)
 
@@ -80,8 +82,8 @@ def read_attempts(directory: Path) -> list[dict[str, Any]]:
 class _Watch:
     """Watches one process, one's own or an adopted one, and tells it to end when its time is up or all are to stop."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, interrupt: Interrupt) -> None:
+        self.task, self.interrupt = task, interrupt
         self.directory, self.stop = Path(task.directory), Path(task.stop)
         self.told: Reason | None = None
         """Why the process has been told to end."""
@@ -90,7 +92,7 @@ class _Watch:
 
     @property
     def stopping(self) -> bool:
-        return self.stop.exists()
+        return self.interrupt.signal is not None or self.stop.exists()
 
     def wait_for_holder(self) -> bool:
         """Wait while another process holds the run; whether one did."""
@@ -98,7 +100,7 @@ class _Watch:
         if holder is None:
             return False
         begun = time.monotonic() - _age(holder)
-        while holder is not None:
+        while holder is not None and self.interrupt.signal is None:
             time.sleep(LOOK)
             self._tell(begun, lambda number, holder=holder: _signal(holder, number))
             holder = find_holder(self.directory)
@@ -118,9 +120,13 @@ class _Watch:
             )
         while True:
             try:
-                return process.wait(timeout=4 * LOOK)
+                exit_code = process.wait(timeout=4 * LOOK)
             except subprocess.TimeoutExpired:
                 self._tell(begun, process.send_signal)
+                continue
+            if exit_code and self.interrupt.signal is not None:  # the signal may have reached it, too, and first
+                self.told = self.told or Reason.INTERRUPTED
+            return exit_code
 
     def _tell(self, begun: float, send: Callable[[int], None]) -> None:
         """Ask the process to end if it has to, and kill it if it was asked and its grace is over."""
@@ -133,6 +139,8 @@ class _Watch:
                 send(signal.SIGTERM)
         elif now > self._deadline and not self.killed:
             self.killed = True
+            if self.interrupt.signal == signal.SIGUSR2:
+                self.told = Reason.TIME  # the time of its job is over, and the next one would be as short
             send(signal.SIGKILL)
 
 
