@@ -20,6 +20,7 @@ from sciml.runs.config import NAME as CONFIG
 from sciml.runs.interrupt import Interrupt
 from sciml.runs.jsonl import append_row, read_rows
 from sciml.runs.lock import Holder, find_holder
+from sciml.runs.result import NAME as RESULT
 
 NAME = "attempts.jsonl"
 
@@ -60,7 +61,8 @@ def attempt(task: Task, interrupt: Interrupt | None = None) -> dict[str, Any]:
     exit_code = None
     ending: Ending | None = judge(directory, None, told=watch.told, killed=watch.killed)
     if ending.reason == Reason.ERROR:
-        ending = Ending(Reason.INTERRUPTED) if watch.stopping else _refusal(task)
+        died = adopted and not (directory / RESULT).exists()
+        ending = Ending(Reason.INTERRUPTED) if watch.stopping else ending if died else _refusal(task)
     if ending is None:
         exit_code = watch.run(_prepare(task))
         if exit_code != 0 and find_holder(directory) and not watch.told:  # another scheduler's process was faster
