@@ -43,7 +43,7 @@ def _sbatch_option(name: str) -> str:
     return name
 
 
-SbatchText = Annotated[str, Field(min_length=1), AfterValidator(_sbatch_value)]
+SbatchText = Annotated[str, AfterValidator(_sbatch_value)]
 SbatchOption = Annotated[str, AfterValidator(_sbatch_option)]
 
 
@@ -62,8 +62,8 @@ class Slurm(Settings):
     """GPUs of one run."""
     array: int = Field(default=100, ge=1)
     """Tasks of a job array that run at a time."""
-    options: dict[SbatchOption, SbatchText | int | Literal[True]] = Field(default={}, examples=[{"account": "physics"}])
-    """Other options of `sbatch`, by name."""
+    options: dict[SbatchOption, SbatchText] = Field(default={}, examples=[{"account": "physics"}])
+    """Other options of `sbatch` by name; the empty text for one that takes no value."""
 
 
 class Engine(Settings):

@@ -289,7 +289,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "array_parallelism": asked.array,
         "signal_delay_s": before_end,
         "srun_args": [f"--cpus-per-task={asked.cores}"],  # srun does not take over that of sbatch
-        "additional_parameters": {"requeue": True, **asked.options},
+        "additional_parameters": {"requeue": True} | {name: value or True for name, value in asked.options.items()},
     }
 
 

@@ -17,10 +17,11 @@ import pytest
 from fake_slurm import FakeSlurm
 
 import sciml
-from sciml.batch import slurm
+from sciml.batch import plan, slurm
 from sciml.batch.engines import make_engine
-from sciml.batch.settings import Engine, parse_sweep
+from sciml.batch.settings import Engine, parse_sweep, read_sweep
 from sciml.errors import ConfigError
+from sciml.runs.config import run_name
 
 pytest.importorskip("submitit")
 
@@ -38,6 +39,7 @@ workers = 1
 retries = 1
 slurm = {{ partition = "short", time = 30, memory = "4G", cores = 2, array = 7, options = {{ account = "physics" }} }}
 """
+STEPS = 1500
 COMMAND = "import sciml.batch.slurm as slurm; slurm.PAUSE = 0.3; from sciml.cli import main; main()"
 
 
@@ -49,32 +51,47 @@ class Cluster(FakeSlurm):
         self.home = folder
         self.processes: list[subprocess.Popen[str]] = []
 
-    def file(self, seeds: int = 1, steps: int = 10) -> Path:
-        path = self.home / "poisson.toml"
-        path.write_text(SWEEP.format(seeds=seeds, steps=steps))
-        return path
+    def plan(self, seeds: int = 1, steps: int = 10) -> Path:
+        """A planned sweep."""
+        file = self.home / "poisson.toml"
+        file.write_text(SWEEP.format(seeds=seeds, steps=steps))
+        self.sweep.mkdir()
+        plan.make_plan(self.sweep, read_sweep(file), None)
+        return self.sweep
 
-    def begin(self, source: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", COMMAND, "sweep", str(source), "--slurm", "--out", str(self.home / "sweeps")]
+    def begin(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", COMMAND, "sweep", str(self.sweep), "--slurm"]
         self.processes.append(subprocess.Popen(command, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE))
         return self.processes[-1]
 
+    def begin_planned(self, seeds: int = 1, steps: int = 10) -> subprocess.Popen[str]:
+        self.plan(seeds, steps)
+        return self.begin()
+
     @property
     def sweep(self) -> Path:
-        return self.home / "sweeps" / "poisson"
+        return self.home / "poisson"
 
     @property
     def runs(self) -> list[Path]:
         return sorted((self.sweep / "runs").glob("*"))
 
-    def running(self, rows: int = 4) -> dict[str, Any]:
-        """The one task that runs, once it has trained for a while since it began."""
+    def running(self, more: int = 4) -> dict[str, Any]:
+        """The one task that runs, once it has written some rows more than now."""
+        before = sum(len(lines(run / "metrics.jsonl")) for run in self.runs)
 
         def found() -> dict[str, Any] | None:
             tasks = [task for task in self.tasks() if task["state"] == "RUNNING"]
-            return tasks[0] if tasks and any(len(lines(run / "metrics.jsonl")) >= rows for run in self.runs) else None
+            rows = sum(len(lines(run / "metrics.jsonl")) for run in self.runs)
+            return tasks[0] if tasks and rows >= before + more else None
 
         return wait_for(found)
+
+    def ended(self, process: subprocess.Popen[str], code: int = 0) -> str:
+        """What a scheduler that ends with this exit code says."""
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == code, errors
+        return errors
 
 
 @pytest.fixture
@@ -83,6 +100,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(made.folder))
     monkeypatch.setattr(slurm, "PAUSE", 0.3)
+    monkeypatch.setattr(plan, "name_runs", lambda configs, problems: [run_name(config, "source", {}) for config in configs])
     yield made
     for process in made.processes:
         process.kill()
@@ -90,96 +108,77 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     made.end()
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> sciml.SweepRuns:
-    """The long sweep, made on this machine."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    file = folder / "poisson.toml"
-    file.write_text(SWEEP.format(seeds=1, steps=STEPS))
-    return sciml.sweep(file, out=folder / "sweeps")
-
-
-STEPS = 2000
-
-
 def test_the_same_table_as_on_this_machine(cluster: Cluster) -> None:
-    file = cluster.file(seeds=3)
-    local, made = (sciml.sweep(file, out=cluster.home / name, slurm=asked) for name, asked in (("local", False), ("slurm", True)))
+    made = sciml.sweep(cluster.plan(seeds=2), slurm=True)
+    local = sciml.sweep(cluster.home / "poisson.toml", out=cluster.home / "local")
     assert [{**row, "seconds": 0} for row in made.table] == [{**row, "seconds": 0} for row in local.table]
-    assert made.counts == {"ok": 3}
+    assert made.counts == {"ok": 2}
     for one, other in zip(local.runs, made.runs, strict=True):
         assert (one.directory / "solution.nc").read_bytes() == (other.directory / "solution.nc").read_bytes()
-    (options,) = {json.dumps(task["options"]) for task in cluster.tasks()}
+    options = cluster.tasks()[0]["options"]
     asked = {"partition": "short", "time": "30", "mem": "4G", "cpus-per-task": "2", "account": "physics", "signal": "USR2@60"}
-    assert asked.items() <= json.loads(options).items()
-    assert (json.loads(options)["array"], json.loads(options)["requeue"]) == ("0-2%3", "")
+    assert asked.items() <= options.items()
+    assert (options["array"], options["requeue"]) == ("0-1%2", "")
     assert stat.S_IMODE((made.directory / "slurm").stat().st_mode) == 0o700
     assert {path.parent.name for path in made.directory.rglob("*.pkl")} == {"slurm"}
-    assert sciml.sweep(made.directory, slurm=True).counts == {"ok": 3}
-    assert len(cluster.tasks()) == 3, "what is complete is not submitted"
+    assert sciml.sweep(made.directory, slurm=True).counts == {"ok": 2}
+    assert len(cluster.tasks()) == 2, "what is complete is not submitted"
 
 
-@pytest.mark.parametrize("how", ["preempted", "preempted and not requeued", "out of time", "killed"])
-def test_a_job_that_is_ended_goes_on_to_the_same_bytes(cluster: Cluster, undisturbed: sciml.SweepRuns, how: str) -> None:
-    process = cluster.begin(cluster.file(steps=STEPS))
-    task = cluster.running()
-    {
-        "preempted": cluster.preempt,
-        "preempted and not requeued": lambda task: cluster.preempt(task, requeue=False),
-        "out of time": cluster.run_out,
-        "killed": lambda task: cluster.kill(task, "OUT_OF_MEMORY"),
-    }[how](task)
-    _, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors
+def test_jobs_that_are_ended_go_on_to_the_same_bytes(cluster: Cluster) -> None:
+    process = cluster.begin_planned(steps=STEPS)
+    cluster.preempt(cluster.running())
+    cluster.run_out(cluster.running())
+    cluster.preempt(cluster.running(), requeue=False)
+    cluster.kill(cluster.running(), "OUT_OF_MEMORY")
+    cluster.ended(process)
     (made,) = sciml.load(cluster.sweep).runs
-    reasons = [note["reason"] for note in made.attempts]
-    assert reasons == ["out of memory" if how == "killed" else "interrupted", "done"]
-    same_job = how in ("preempted", "out of time")
-    assert [task["restarts"] for task in cluster.tasks()] == ([1] if same_job else [0, 0])
-    assert (made.directory / "solution.nc").read_bytes() == (undisturbed.runs[0].directory / "solution.nc").read_bytes()
-    assert steps(made.directory) == steps(undisturbed.runs[0].directory)
+    assert [note["reason"] for note in made.attempts] == ["interrupted", "interrupted", "interrupted", "out of memory", "done"]
+    states = [(task["state"], task["restarts"]) for task in cluster.tasks()]
+    assert states == [("PREEMPTED", 2), ("OUT_OF_MEMORY", 0), ("COMPLETED", 0)]
+    (local,) = sciml.sweep(cluster.home / "poisson.toml", out=cluster.home / "local").runs
+    assert (made.directory / "solution.nc").read_bytes() == (local.directory / "solution.nc").read_bytes()
+    assert steps(made.directory) == steps(local.directory)
 
 
 def test_a_scheduler_that_is_killed_finds_its_jobs_again(cluster: Cluster) -> None:
-    process = cluster.begin(cluster.file(seeds=3, steps=STEPS))
+    process = cluster.begin_planned(seeds=2, steps=STEPS)
     cluster.running()
     cluster.hold()
-    assert sorted(task["state"] for task in cluster.tasks()) == ["PENDING", "PENDING", "RUNNING"]
+    assert sorted(task["state"] for task in cluster.tasks()) == ["PENDING", "RUNNING"]
     process.kill()
     process.communicate()
-    process = cluster.begin(cluster.sweep)
-    wait_for(lambda: (cluster.sweep / "lock").read_text().find(f'"pid": {process.pid},') > 0)
+    process = cluster.begin()
+    wait_for(lambda: f'"pid": {process.pid},' in (cluster.sweep / "lock").read_text())
     cluster.release()
-    _, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors
-    assert "submitted" not in errors
-    assert len(cluster.tasks()) == 3
-    assert [[note["reason"] for note in run.attempts] for run in sciml.load(cluster.sweep).runs] == [["done"]] * 3
+    assert "submitted" not in cluster.ended(process)
+    assert len(cluster.tasks()) == 2
+    assert [[note["reason"] for note in run.attempts] for run in sciml.load(cluster.sweep).runs] == [["done"]] * 2
 
 
 def test_a_scheduler_that_dies_while_it_submits(cluster: Cluster) -> None:
     """Jobs that Slurm has and whose task submitit could not put into place have nothing to execute: they are replaced."""
     cluster.hold()
-    process = cluster.begin(cluster.file(seeds=2))
+    process = cluster.begin_planned(seeds=2)
     wait_for(lambda: len(list((cluster.sweep / "slurm").glob("*_submitted.pkl"))) == 2)
     process.kill()
     process.communicate()
     lost = cluster.tasks()[1]
     (cluster.sweep / "slurm" / f"{lost['id']}_submitted.pkl").unlink()
-    process = cluster.begin(cluster.sweep)
+    process = cluster.begin()
     wait_for(lambda: len(cluster.tasks()) == 3)
     cluster.release()
-    _, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors
+    cluster.ended(process)
     assert [task["state"] for task in cluster.tasks()] == ["COMPLETED", "CANCELLED", "COMPLETED"]
     assert [[note["reason"] for note in run.attempts] for run in sciml.load(cluster.sweep).runs] == [["done"]] * 2
 
 
 def test_a_job_whose_run_was_submitted_again_does_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = sciml.sweep(cluster.file(), out=cluster.home / "sweeps", slurm=True)
-    (job,) = cluster.tasks()
-    run = made.runs[0].directory
-    (run / "result.json").unlink()
+    cluster.hold()
+    process = cluster.begin_planned()
+    (job,) = wait_for(cluster.tasks)
+    process.kill()
+    run = plan.read_plan(cluster.sweep).run_directory(plan.read_plan(cluster.sweep).runs[0])
     called: list[Any] = []
     monkeypatch.setattr(slurm, "attempt", lambda task, interrupt: called.append(task) or {"reason": "done"})
     task = slurm.Task(str(run), "", "poisson_2d", "", None, sciml.__version__, 1, None, 1.0, str(cluster.sweep / "stop"))
@@ -189,51 +188,34 @@ def test_a_job_whose_run_was_submitted_again_does_nothing(cluster: Cluster, monk
     assert called == [task]
 
 
-def test_ctrl_c_cancels_what_waits_and_lets_the_rest_save(cluster: Cluster) -> None:
-    process = cluster.begin(cluster.file(seeds=2, steps=100_000_000))
+def test_ctrl_c_and_scancel_let_a_run_save_until_the_next_sweep(cluster: Cluster) -> None:
+    process = cluster.begin_planned(seeds=2, steps=STEPS)
     cluster.running()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=400)
-    assert process.returncode == 130, errors
+    cluster.ended(process, 130)
     assert sorted(task["state"] for task in cluster.tasks()) == ["CANCELLED", "COMPLETED"]
-    outcomes = [json.loads((run / "result.json").read_text())["outcome"] for run in cluster.runs if (run / "result.json").exists()]
-    assert outcomes == ["stopped"]
+    (saved,) = [run for run in cluster.runs if (run / "result.json").exists()]
+    assert json.loads((saved / "result.json").read_text())["outcome"] == "stopped"
     assert not (cluster.sweep / "stop").exists()
-
-
-def test_a_job_that_the_user_cancels_is_left_alone_until_the_next_sweep(cluster: Cluster) -> None:
-    process = cluster.begin(cluster.file(steps=STEPS))
-    task = cluster.running()
-    subprocess.run(["scancel", task["id"]], check=True)
-    _, errors = process.communicate(timeout=400)
-    assert process.returncode == 1, errors
-    assert "interrupted" in errors
-    assert len(cluster.tasks()) == 1
     cluster.forget()
-    process = cluster.begin(cluster.sweep)
-    _, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors
-
-
-def test_a_controller_that_does_not_answer_is_asked_again(cluster: Cluster) -> None:
-    process = cluster.begin(cluster.file(seeds=2, steps=STEPS))
-    cluster.running()
+    process = cluster.begin()
+    task = cluster.running()
     (cluster.folder / "down").touch()
-    assert "Slurm does not answer" in wait_for_line(process, "Slurm does not answer")
+    assert process.stderr is not None
+    assert any("Slurm does not answer, and is asked again" in line for line in process.stderr)
     (cluster.folder / "down").unlink()
-    _, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors
-    assert len(cluster.tasks()) == 2
+    subprocess.run(["scancel", task["id"]], check=True)
+    assert "interrupted" in cluster.ended(process, 1)
+    assert sciml.load(cluster.sweep).counts == {"ok": 1, "waiting": 1}
 
 
-def test_without_slurm_nothing_starts(tmp_path: Path) -> None:
-    file = tmp_path / "poisson.toml"
-    file.write_text(SWEEP.format(seeds=1, steps=10))
+def test_without_slurm_nothing_starts(cluster: Cluster) -> None:
+    (cluster.bin / "sbatch").unlink()
     with pytest.raises(ConfigError, match=r"--slurm: there is no `sbatch` here; .* leave --slurm out"):
-        sciml.sweep(file, out=tmp_path, slurm=True)
-    assert not list((tmp_path / "poisson" / "runs").iterdir())
+        sciml.sweep(cluster.plan(), slurm=True)
     with pytest.raises(ConfigError, match="--slurm and --workers do not go together"):
-        sciml.sweep(file, out=tmp_path, slurm=True, workers=2)
+        sciml.sweep(cluster.sweep, slurm=True, workers=2)
+    assert not cluster.runs
 
 
 def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,11 +225,11 @@ def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_slurm_refuses_is_told_once(cluster: Cluster) -> None:
-    file = cluster.file(seeds=2)
+    file = cluster.plan(seeds=2) / "sweep.toml"
     file.write_text(file.read_text().replace('"short"', '"nowhere"'))
     with pytest.raises(ConfigError, match=r"Slurm refuses the runs: .*Invalid partition name"):
-        sciml.sweep(file, out=cluster.home, slurm=True)
-    assert not list((cluster.home / "poisson" / "runs").iterdir())
+        sciml.sweep(cluster.sweep, slurm=True)
+    assert not cluster.runs
 
 
 @pytest.mark.parametrize(
@@ -297,8 +279,3 @@ def wait_for(look, seconds: float = 400.0):
             return found
         time.sleep(0.05)
     raise AssertionError(f"nothing after {seconds} s")
-
-
-def wait_for_line(process: subprocess.Popen[str], text: str) -> str:
-    assert process.stderr is not None
-    return next(line for line in process.stderr if text in line)
