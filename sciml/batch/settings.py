@@ -62,6 +62,8 @@ class Slurm(Settings):
     """GPUs of one run."""
     array: int = Field(default=100, ge=1)
     """Tasks of a job array that run at a time."""
+    queue: int = Field(default=1000, ge=1)
+    """Tasks of the sweep that wait or run at a time, and the largest array. Slurm allows 1,000 unless it is told otherwise."""
     options: dict[SbatchOption, SbatchText] = Field(default={}, examples=[{"account": "physics"}])
     """Other options of `sbatch` by name; the empty text for one that takes no value."""
 

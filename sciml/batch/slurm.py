@@ -24,9 +24,6 @@ from sciml.runs.jsonl import append_row, read_rows
 FOLDER, NAME = "slurm", "submissions.jsonl"
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 
-LARGEST = 1000
-"""Tasks of one array, and of a sweep in the queue at a time: what Slurm allows unless it is told otherwise."""
-
 PAUSE = 10.0
 """Seconds between two questions to Slurm."""
 
@@ -99,8 +96,8 @@ class Slurm:
         missing = [command for command in COMMANDS if shutil.which(command) is None]
         if missing:
             raise ConfigError(f"--slurm: there is no `{missing[0]}` here; type this on a machine of a Slurm cluster, or leave --slurm out")
-        self._settings = settings
         options = _options(settings)
+        self._room = settings.slurm.queue
         self._folder = _private_folder(directory.absolute() / FOLDER)
         self._executor = SlurmExecutor(self._folder)
         self._executor.update_parameters(**options)
@@ -167,6 +164,7 @@ class Slurm:
                 unfit.append(job.id)
             elif _claim(each):
                 self._queued[place] = each
+                self._accepted = True
         return unfit
 
     def _settle(self, found: dict[Place, Found]) -> None:
@@ -210,7 +208,7 @@ class Slurm:
         """The next runs to submit, taking out what needs no job: what was cancelled, and what has ended since it was seen unfinished."""
         left = []
         for each in self._collected:
-            note = _note_on_complete(each.task) if len(left) < LARGEST else None
+            note = _note_on_complete(each.task) if len(left) < self._room else None
             if note is None and self._stopping:
                 note = write_note(each.task, Ending(Reason.INTERRUPTED))
             if note is None:
@@ -218,7 +216,7 @@ class Slurm:
             elif _claim(each):
                 each.future.set_result(note)
         self._collected = left
-        return left[: max(0, LARGEST - len(self._queued))]
+        return left[: max(0, self._room - len(self._queued))]
 
 
 def _claim(each: Submitted) -> bool:

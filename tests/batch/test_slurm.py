@@ -17,11 +17,12 @@ import pytest
 from fake_slurm import FakeSlurm
 
 import sciml
-from sciml.batch import plan, slurm
+from sciml.batch import attempt, plan, slurm
 from sciml.batch.engines import make_engine
 from sciml.batch.settings import Engine, parse_sweep, read_sweep
 from sciml.errors import ConfigError
 from sciml.runs.config import run_name
+from sciml.runs.interrupt import Interrupt
 
 pytest.importorskip("submitit")
 
@@ -207,6 +208,27 @@ def test_ctrl_c_and_scancel_let_a_run_save_until_the_next_sweep(cluster: Cluster
     subprocess.run(["scancel", task["id"]], check=True)
     assert "interrupted" in cluster.ended(process, 1)
     assert sciml.load(cluster.sweep).counts == {"ok": 1, "waiting": 1}
+
+
+def test_a_run_that_does_not_save_in_the_time_of_its_job_hangs(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan.read_plan(cluster.plan())
+    run = made.run_directory(made.runs[0])
+    run.mkdir()
+    interrupt = Interrupt()
+
+    def deaf(task: attempt.Task) -> list[str]:
+        interrupt.signal = signal.SIGUSR2
+        return ["sleep", "600"]
+
+    monkeypatch.setattr(attempt, "_prepare", deaf)
+    source = made.header["sources"]["poisson_2d"]
+    task = attempt.Task(str(run), "", "poisson_2d", source, None, sciml.__version__, 2, None, 0.1, str(cluster.sweep / "stop"))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the process that is started will
+    try:
+        ended = attempt.attempt(task, interrupt)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (ended["reason"], ended["again"], ended["exit_code"]) == ("hang", True, -signal.SIGKILL)
 
 
 def test_without_slurm_nothing_starts(cluster: Cluster) -> None:
