@@ -106,6 +106,7 @@ class Slurm:
         self._queued: dict[Place, Submitted] = {}
         self._accepted = self._stopping = False
         self._next_look = 0.0
+        self._said = ""
 
     def submit(self, task: Task) -> Future[dict[str, Any]]:
         future: Future[dict[str, Any]] = Future()
@@ -130,7 +131,7 @@ class Slurm:
             waiting = [found[place].id for place in self._queued if place in found and found[place].state == "PENDING"]
             _cancel(unfit + (waiting if self._stopping else []))
         except (subprocess.SubprocessError, OSError) as error:
-            return f"Slurm does not answer, and is asked again in {PAUSE:g} s: {_last_line(error)}"
+            return self._once(f"Slurm does not answer, and is asked again and again: {_last_line(error)}")
         return self._send()
 
     def shutdown(self) -> None:
@@ -138,6 +139,11 @@ class Slurm:
         while self._queued:
             self.look()
             time.sleep(min(PAUSE, 0.2))
+
+    def _once(self, text: str) -> str:
+        """The same trouble is told once."""
+        said, self._said = self._said, text
+        return "" if said == text else text
 
     def _ask(self) -> dict[Place, Found]:
         """What Slurm knows of all jobs that matter now; those that ended are known for some minutes."""
@@ -195,7 +201,7 @@ class Slurm:
         except (FailedSubmissionError, UncompletedJobError, OSError) as error:
             if not self._accepted:
                 raise ConfigError(f"Slurm refuses the runs: {_last_line(error)}; change [engine] slurm = {{ ... }}") from error
-            return f"Slurm refuses {len(sent)} runs, and is asked again in {PAUSE:g} s: {_last_line(error)}"
+            return self._once(f"Slurm refuses {len(sent)} runs, and is asked again and again: {_last_line(error)}")
         self._accepted = True
         self._collected = self._collected[len(sent) :]
         for place, each in zip(places, sent, strict=True):
@@ -329,8 +335,9 @@ def _my_id() -> str:
 
 
 def _cancel(jobs: list[str]) -> None:
-    if any(jobs):
-        subprocess.run(["scancel", *filter(None, jobs)], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    """What still waits afterwards is cancelled by the next look: a job may have begun or ended meanwhile."""
+    if jobs:
+        subprocess.run(["scancel", *jobs], capture_output=True, check=False, timeout=PATIENCE)
 
 
 def _last_line(error: Exception) -> str:

@@ -203,7 +203,7 @@ def test_ctrl_c_and_scancel_let_a_run_save_until_the_next_sweep(cluster: Cluster
     task = cluster.running()
     (cluster.folder / "down").touch()
     assert process.stderr is not None
-    assert any("Slurm does not answer, and is asked again" in line for line in process.stderr)
+    assert any("Slurm does not answer, and is asked again and again" in line for line in process.stderr)
     (cluster.folder / "down").unlink()
     subprocess.run(["scancel", task["id"]], check=True)
     assert "interrupted" in cluster.ended(process, 1)
