@@ -192,6 +192,7 @@ def test_a_job_whose_run_was_submitted_again_does_nothing(cluster: Cluster, monk
 def test_ctrl_c_and_scancel_let_a_run_save_until_the_next_sweep(cluster: Cluster) -> None:
     process = cluster.begin_planned(seeds=2, steps=STEPS)
     cluster.running()
+    cluster.hold()
     process.send_signal(signal.SIGINT)
     cluster.ended(process, 130)
     assert sorted(task["state"] for task in cluster.tasks()) == ["CANCELLED", "COMPLETED"]
@@ -199,6 +200,7 @@ def test_ctrl_c_and_scancel_let_a_run_save_until_the_next_sweep(cluster: Cluster
     assert json.loads((saved / "result.json").read_text())["outcome"] == "stopped"
     assert not (cluster.sweep / "stop").exists()
     cluster.forget()
+    cluster.release()
     process = cluster.begin()
     task = cluster.running()
     (cluster.folder / "down").touch()
