@@ -141,6 +141,7 @@ def sweep(
     overrides: Overrides = [],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the sweep's directory.")] = Path("sweeps"),
     dask: Annotated[str | None, typer.Option(metavar="local|ADDRESS", help="Execute on Dask workers.")] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Execute as Slurm job arrays.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
     ensemble: Annotated[int | None, typer.Option(min=1, help="Seeds that one process trains together.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each run.")] = None,
@@ -158,7 +159,9 @@ def sweep(
 
     listener = Listener() if quiet else Narrator(_stderr())
     settings = {"dask": dask, "workers": workers, "ensemble": ensemble, "threads": threads, "retries": retries, "time_limit": time_limit}
-    found = make(source, out=out, overrides=overrides, problems=problems, retry_failed=retry_failed, listener=listener, **settings)
+    found = make(
+        source, out=out, overrides=overrides, problems=problems, retry_failed=retry_failed, slurm=slurm, listener=listener, **settings
+    )
     _print_status(found.directory, as_json)
     if not found.complete:
         raise typer.Exit(RunError.exit_code)

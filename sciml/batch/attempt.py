@@ -17,8 +17,10 @@ from sciml.batch.ending import BEGIN, FAILURES, LOG, RETRIED, Ending, Reason, ju
 from sciml.errors import ScimlError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
+from sciml.runs.interrupt import Interrupt
 from sciml.runs.jsonl import append_row, read_rows
 from sciml.runs.lock import Holder, find_holder
+from sciml.runs.result import NAME as RESULT
 
 NAME = "attempts.jsonl"
 
@@ -49,23 +51,23 @@ class Task(NamedTuple):
     """Runs that differ from this one in their seed alone, and that the same process is to train."""
 
 
-def attempt(task: Task) -> dict[str, Any]:
+def attempt(task: Task, interrupt: Interrupt | None = None) -> dict[str, Any]:
     """Make one attempt at a run, and at those that go with it, and note in each `attempts.jsonl` how it ended.
 
     Returns the note, with those of `task.others` as its `others`. A run that another process holds is not started but waited for.
-    A complete one costs nothing.
+    A complete one costs nothing. A signal that `interrupt` has seen tells the process to save and end, as the task's stop file does.
     """
     started, tasks = time.monotonic(), (task, *task.others)
-    watch = _Watch(task)
+    watch = _Watch(task, interrupt or Interrupt())
     adopted = [watch.wait_for_holder(Path(each.directory)) for each in tasks]
-    found = [_without_a_process(each, watch) for each in tasks]
+    found = [_without_a_process(each, watch, held) for each, held in zip(tasks, adopted, strict=True)]
     left = [each for each, ending in zip(tasks, found, strict=True) if ending is None]
     exit_code = None
     if left:
         exit_code = watch.run(left)
         taken = any(find_holder(Path(each.directory)) for each in left)
         if exit_code != 0 and taken and not watch.told:  # another scheduler's process was faster
-            return attempt(task)
+            return attempt(task, interrupt)
     log, seconds, notes = Path((left or tasks)[0].directory) / LOG, time.monotonic() - started, []
     for each, ending, held in zip(tasks, found, adopted, strict=True):
         ending, code = (ending, None) if ending else (watch.judge(Path(each.directory), exit_code, log), exit_code)
@@ -73,12 +75,15 @@ def attempt(task: Task) -> dict[str, Any]:
     return notes[0] | ({"others": notes[1:]} if task.others else {})
 
 
-def _without_a_process(task: Task, watch: _Watch) -> Ending | None:
+def _without_a_process(task: Task, watch: _Watch, adopted: bool) -> Ending | None:
     """How a run stands that needs no process, or can have none; None where one is to be started."""
     ending = watch.judge(Path(task.directory), None)
     if ending.reason != Reason.ERROR:
         return ending
-    return Ending(Reason.INTERRUPTED) if watch.stopping else _refusal(task)
+    if watch.stopping:
+        return Ending(Reason.INTERRUPTED)
+    died = adopted and not (Path(task.directory) / RESULT).exists()
+    return ending if died else _refusal(task)
 
 
 def count_failures(rows: Sequence[dict[str, Any]]) -> int:
@@ -94,8 +99,8 @@ def read_attempts(directory: Path) -> list[dict[str, Any]]:
 class _Watch:
     """Watches one process, one's own or an adopted one, and tells it to end when its time is up or all are to stop."""
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.stop = task, Path(task.stop)
+    def __init__(self, task: Task, interrupt: Interrupt) -> None:
+        self.task, self.interrupt, self.stop = task, interrupt, Path(task.stop)
         self.told: Reason | None = None
         """Why the process has been told to end."""
         self.killed = False
@@ -103,7 +108,7 @@ class _Watch:
 
     @property
     def stopping(self) -> bool:
-        return self.stop.exists()
+        return self.interrupt.signal is not None or self.stop.exists()
 
     def judge(self, directory: Path, exit_code: int | None, log: Path | None = None) -> Ending:
         """How the attempt at a run ended, by what this watch did to its process."""
@@ -115,7 +120,7 @@ class _Watch:
         if holder is None:
             return False
         begun = time.monotonic() - _age(holder)
-        while holder is not None:
+        while holder is not None and self.interrupt.signal is None:
             time.sleep(LOOK)
             self._tell(begun, lambda number, holder=holder: _signal(holder, number))
             holder = find_holder(directory)
@@ -140,9 +145,13 @@ class _Watch:
             )
         while True:
             try:
-                return process.wait(timeout=4 * LOOK)
+                exit_code = process.wait(timeout=4 * LOOK)
             except subprocess.TimeoutExpired:
                 self._tell(begun, process.send_signal)
+                continue
+            if exit_code and self.interrupt.signal is not None:  # the signal may have reached it, too, and first
+                self.told = self.told or Reason.INTERRUPTED
+            return exit_code
 
     def _tell(self, begun: float, send: Callable[[int], None]) -> None:
         """Ask the process to end if it has to, and kill it if it was asked and its grace is over."""
@@ -155,6 +164,8 @@ class _Watch:
                 send(signal.SIGTERM)
         elif now > self._deadline and not self.killed:
             self.killed = True
+            if self.interrupt.signal == signal.SIGUSR2:
+                self.told = Reason.TIME  # the time of its job is over, and the next one would be as short
             send(signal.SIGKILL)
 
 

@@ -58,6 +58,9 @@ class Dask:
     def cancel(self, future: Future[dict[str, Any]]) -> None:
         """Dask cannot tell what has begun: cancelling would abandon a run that is saving."""
 
+    def look(self) -> str:
+        return ""
+
     def shutdown(self) -> None:
         self._executor.shutdown(wait=True)
         self._client.close()

@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sciml.batch.attempt import Task, attempt
@@ -23,6 +24,10 @@ class Engine(Protocol):
 
     def cancel(self, future: Future[dict[str, Any]]) -> None:
         """Forget a task that has not begun, where the engine knows that; one that begins when all are to stop ends at once."""
+        ...
+
+    def look(self) -> str:
+        """Called again and again while tasks are pending, by the thread that submits: a sentence that the user should read, or nothing."""
         ...
 
     def shutdown(self) -> None:
@@ -54,6 +59,9 @@ class Local:
     def cancel(self, future: Future[dict[str, Any]]) -> None:
         future.cancel()
 
+    def look(self) -> str:
+        return ""
+
     def shutdown(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -70,8 +78,12 @@ class Local:
             self._slots.put(slot)
 
 
-def make_engine(settings: Settings) -> Engine:
-    """The engine that the settings name: Dask where they name a scheduler, else this machine."""
+def make_engine(settings: Settings, directory: Path, slurm: bool = False) -> Engine:
+    """The engine for the sweep in `directory`: Slurm where it is asked for, Dask where the settings name a scheduler, else this machine."""
+    if slurm:
+        from sciml.batch.slurm import Slurm
+
+        return Slurm(settings, directory)
     if settings.dask is None:
         return Local(settings)
     from sciml.batch.dask import Dask

@@ -17,6 +17,9 @@ from sciml.errors import ConfigError, RunError, ScimlError
 from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import Config, parse_config, run_name
 
+PATIENCE = 1800.0
+"""Seconds in which the problems must have been built and their data read."""
+
 
 def name_runs(configs: Sequence[Config], problems: Path | None = None) -> list[str]:
     """The directory name of each run, as `sciml run` gives it. Builds the first experiment of each precision, to find what is wrong.
@@ -33,14 +36,21 @@ def name_runs(configs: Sequence[Config], problems: Path | None = None) -> list[s
 def _ask(configs: Sequence[Config], problems: Path | None) -> list[str]:
     """Precision is settled once per process, and a process that only names runs leaves the accelerators alone."""
     asked = {"problems": problems and str(problems), "configs": [config.model_dump(mode="json", exclude_none=True) for config in configs]}
-    done = subprocess.run(
-        [sys.executable, "-m", "sciml.batch.identity"],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "sciml.batch.identity"],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            check=False,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RunError(
+            f"the runs could not be named in {PATIENCE:g} s: building '{configs[0].problem}' and reading its data takes too long; "
+            f"`sciml check {configs[0].problem}` does the same for one run"
+        ) from error
     if done.returncode != 0:
         raise RunError(f"the runs could not be named: {(done.stderr.strip().splitlines() or ['no reason was given'])[-1]}")
     answer = json.loads(done.stdout.splitlines()[-1])

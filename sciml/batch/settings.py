@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from sciml.batch.axes import Axis, flatten, product, read_axes
 from sciml.errors import ConfigError
@@ -21,11 +22,59 @@ LARGEST = 100_000
 """Runs of one sweep."""
 
 
+OURS = frozenset(
+    {"array", "cpus-per-task", "error", "gpus-per-node", "job-name", "mem", "open-mode", "output", "partition", "requeue", "signal", "time"}
+)
+"""What sciml itself says to `sbatch`."""
+
+
+def _sbatch_value(value: str) -> str:
+    """A line of a batch script takes one line of text: what came after it would be carried out."""
+    if not value.isprintable():
+        raise ValueError("one line of printable characters is allowed")
+    return value
+
+
+def _sbatch_option(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z-]*", name):
+        raise ValueError("an option of sbatch is spelled as after its two dashes")
+    if name in OURS:
+        raise ValueError("sciml sets this one itself")
+    return name
+
+
+SbatchText = Annotated[str, AfterValidator(_sbatch_value)]
+SbatchOption = Annotated[str, AfterValidator(_sbatch_option)]
+
+
+class Slurm(Settings):
+    """What each run asks of Slurm."""
+
+    partition: SbatchText | None = Field(default=None, examples=["short"])
+    """Where to run; without it, the cluster's default."""
+    time: int = Field(default=60, ge=2)
+    """Minutes of one job. A run that needs longer saves, is requeued and goes on."""
+    memory: SbatchText | None = Field(default=None, examples=["4G"])
+    """Memory of one run; without it, the cluster's default."""
+    cores: int = Field(default=1, ge=1)
+    """CPU cores of one run."""
+    gpus: int = Field(default=0, ge=0)
+    """GPUs of one run."""
+    array: int = Field(default=100, ge=1)
+    """Tasks of a job array that run at a time."""
+    queue: int = Field(default=1000, ge=1)
+    """Tasks of the sweep that wait or run at a time, and the largest array. Slurm allows 1,000 unless it is told otherwise."""
+    options: dict[SbatchOption, SbatchText] = Field(default={}, examples=[{"account": "physics"}])
+    """Other options of `sbatch` by name; the empty text for one that takes no value."""
+
+
 class Engine(Settings):
     """How runs are executed. Nothing here changes what they compute, but for `threads` the last digits."""
 
     dask: str | None = Field(default=None, min_length=1, examples=["local"])
     """Execute on Dask: "local" for workers of this machine, or a scheduler's address; without it, processes of this machine."""
+    slurm: Slurm = Field(default=Slurm(), examples=[{"time": 60}])
+    """What `--slurm` asks for each run."""
     workers: int | None = Field(default=None, ge=1, le=4096, examples=[2])
     """Runs at a time; without it, as many as the cores allow."""
     ensemble: int = Field(default=1, ge=1, le=1024, examples=[16])
@@ -60,7 +109,7 @@ class Sweep(Settings):
     engine: Engine = Field(default=Engine(), examples=[{"workers": 2}])
 
 
-SECTIONS = Sections(Sweep, {"engine": Engine})
+SECTIONS = Sections(Sweep, {"engine": Engine, "slurm": Slurm})
 
 
 class Planning(Settings):

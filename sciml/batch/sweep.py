@@ -62,6 +62,7 @@ def sweep(
     overrides: Sequence[str] = (),
     problems: str | Path | None = None,
     retry_failed: bool = False,
+    slurm: bool = False,
     listener: Listener | None = None,
     **engine: Any,
 ) -> SweepRuns:
@@ -69,7 +70,8 @@ def sweep(
 
     `source` is a sweep's file (its directory is made below `out`, and named after the file), the name of a shipped one, or the
     directory of a sweep that goes on. `overrides` are `key.path=value` texts on its base; `engine` are settings of `[engine]`
-    that differ, for example `workers=4`. Runs that have used up their retries are left alone unless `retry_failed`.
+    that differ, for example `workers=4`. Runs that have used up their retries are left alone unless `retry_failed`. With `slurm`,
+    the runs are tasks of Slurm's job arrays.
 
     Raises `ConfigError` for all that can be found before a run starts, `RunError` for a directory that cannot be used, and
     `Interrupted` after a signal, once all runs have saved. Runs that fail are values, not errors: see `SweepRuns.runs`.
@@ -77,13 +79,14 @@ def sweep(
     from sciml.batch.load import load_sweep
 
     listener, folder = listener or Listener(), None if problems is None else Path(problems)
+    _refuse_two_engines(slurm, engine)
     directory, planning = _open(Path(source), Path(out), overrides, folder)
     with files.disk_errors(directory), exclusive(directory):
         (directory / STOP).unlink(missing_ok=True)
         made = plan.make_plan(directory, planning(), folder)
         settings = _settings(made, engine)
         with watched() as interrupt:
-            _Scheduler(made, settings, listener, interrupt, retry_failed).run()
+            _Scheduler(made, settings, listener, interrupt, retry_failed).run(slurm)
     return load_sweep(directory)
 
 
@@ -105,6 +108,15 @@ def _open(source: Path, out: Path, overrides: Sequence[str], problems: Path | No
     with files.disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
     return directory, lambda: planning
+
+
+def _refuse_two_engines(slurm: bool, changed: dict[str, Any]) -> None:
+    local = [key for key in ("dask", "workers", "threads", "devices") if changed.get(key) is not None]
+    if slurm and local:
+        raise ConfigError(
+            f"--slurm and --{local[0]} do not go together: what a run asks of Slurm stands in the sweep's file, "
+            "for example [engine] slurm = { cores = 2, array = 100 }; leave one of them out"
+        )
 
 
 def _settings(made: Plan, changed: dict[str, Any]) -> Engine:
@@ -134,7 +146,7 @@ class _Scheduler:
         self.done = 0
         self.disk_full = ""
 
-    def run(self) -> None:
+    def run(self, slurm: bool) -> None:
         """Raises `Interrupted` after a signal, `RunError` when the disk is full, once every run has ended."""
         states = [run_state(self.plan, run) for run in self.plan.runs]
         waiting = [(run, state) for run, state in zip(self.plan.runs, states, strict=True) if self._is_to_do(state)]
@@ -142,7 +154,7 @@ class _Scheduler:
         self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
         self._refuse_changed_problems(bool(waiting))
         waiting.sort(key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
-        engine = engines.make_engine(self.settings)
+        engine = engines.make_engine(self.settings, self.plan.directory, slurm)
         stop = self.plan.directory / STOP
         try:
             for run, state in waiting:
@@ -195,6 +207,8 @@ class _Scheduler:
             if stop.exists() or self.disk_full:
                 for future in list(self.pending.values()):
                     engine.cancel(future)
+            if told := engine.look():
+                self.listener.message(told)
             try:
                 runs, future = self.ended.get(timeout=LOOK)
             except queue.Empty:

@@ -1,21 +1,26 @@
-"""One writer per run directory: a lock that the kernel releases however its holder dies."""
+"""One writer per run directory: a lock that the kernel releases however its holder dies, or a lease where there are no locks."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from sciml.errors import RunError
+from sciml.runs.lease import leased, read_lease
 
 NAME = "lock"
+
+WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What some network file systems answer."""
 
 PATIENCE = 0.5
 """Seconds for which a busy lock is tried again: whoever only looks (`find_holder`) has it for a moment."""
@@ -39,12 +44,19 @@ class Holder(NamedTuple):
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Holds the lock of an existing run directory. Raises `RunError`, naming the holder, when another process has it."""
+    """Holds the lock of an existing run directory, or a lease of it where its file system has no locks.
+
+    Raises `RunError`, naming the holder, when another process has it.
+    """
     descriptor = os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _acquire(descriptor, directory)
-        _write_holder(descriptor)
-        yield
+        if _lock(descriptor, directory):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _signed(), 0)
+            yield
+        else:
+            with _lease(directory):
+                yield
     finally:
         os.close(descriptor)
 
@@ -58,36 +70,66 @@ def find_holder(directory: Path) -> Holder | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _holder(descriptor)
+        return _holder(os.pread(descriptor, 4096, 0))
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        text = read_lease(directory, _is_gone)
+        return None if text is None else _holder(text)
     finally:
         os.close(descriptor)
     return None
 
 
-def _acquire(descriptor: int, directory: Path) -> None:
+def _lock(descriptor: int, directory: Path) -> bool:
+    """Whether the lock was taken; False where the file system has none."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return True
         except BlockingIOError as error:
             if time.monotonic() > end:
-                raise RunError(
-                    f"{directory} is in use by {_holder(descriptor)}; wait for it, stop it, or choose another folder with --out"
-                ) from error
+                raise _in_use(directory, _holder(os.pread(descriptor, 4096, 0))) from error
             time.sleep(0.01)
         except OSError as error:
-            raise RunError(
-                f"{directory} cannot be locked ({error.strerror}): its file system has no locks; choose a folder on another one with --out"
-            ) from error
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            return False
 
 
-def _write_holder(descriptor: int) -> None:
+@contextmanager
+def _lease(directory: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(leased(directory, _signed(), _is_gone))
+        except BlockingIOError as error:
+            raise _in_use(directory, find_holder(directory) or Holder()) from error
+        yield
+
+
+def _in_use(directory: Path, holder: Holder) -> RunError:
+    return RunError(f"{directory} is in use by {holder}; wait for it, stop it, or choose another folder with --out")
+
+
+def _signed() -> bytes:
     holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder._asdict()).encode(), 0)
+    return json.dumps(holder._asdict()).encode()
 
 
-def _holder(descriptor: int) -> Holder:
-    text = os.pread(descriptor, 4096, 0)
+def _holder(text: bytes) -> Holder:
     return Holder(**json.loads(text)) if text.endswith(b"}") else Holder()
+
+
+def _is_gone(text: bytes) -> bool:
+    """Whether a holder ran on this machine and does not any more."""
+    holder = _holder(text)
+    if not holder.is_here:
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

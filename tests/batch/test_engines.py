@@ -49,7 +49,7 @@ def test_cores_and_devices_are_shared_out(settings, cores, expected) -> None:
 def test_an_engine_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"pip install 'sciml-jax\[cluster\]'"):
-        make_engine(Engine(dask="local"))
+        make_engine(Engine(dask="local"), Path())
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
@@ -57,7 +57,7 @@ def test_a_scheduler_that_cannot_be_reached(address: str, monkeypatch: pytest.Mo
     pytest.importorskip("distributed")
     monkeypatch.setattr("sciml.batch.dask.PATIENCE", 1.0)
     with pytest.raises(ConfigError, match="no Dask scheduler can be reached there"):
-        make_engine(Engine(dask=address))
+        make_engine(Engine(dask=address), Path())
     assert dask.config.get("scheduler", None) is None, "what computes with Dask in this process must not look for a cluster"
 
 

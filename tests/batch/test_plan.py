@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sciml.batch import plan
+from sciml.batch import identity, plan
 from sciml.batch.identity import name_runs
 from sciml.batch.settings import Planning, read_sweep
 from sciml.errors import ConfigError, RunError
@@ -47,6 +47,12 @@ def test_names_are_those_of_single_runs() -> None:
 def test_what_cannot_be_trained_is_found_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match="there is no term 'intial'"):
         name_runs([load_config("fisher_kpp", ["weights.intial=3.0"])])
+
+
+def test_a_problem_that_takes_for_ever_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "PATIENCE", 0.01)
+    with pytest.raises(RunError, match="could not be named in 0.01 s: building 'fisher_kpp' and reading its data takes too long"):
+        name_runs([load_config("fisher_kpp")])
 
 
 @pytest.mark.usefixtures("quick")

@@ -23,7 +23,7 @@ from sciml.cli import app
 from sciml.errors import ConfigError
 from sciml.runs import files
 from sciml.runs.config import run_name
-from sciml.runs.lock import exclusive
+from sciml.runs.lock import exclusive, find_holder
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -237,6 +237,37 @@ def test_a_run_directory_that_leads_elsewhere_is_not_used(tmp_path: Path) -> Non
     assert ended["reason"] == "config"
     assert "leads outside the sweep by a link" in ended["detail"]
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_of_runs_that_leads_elsewhere_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "elsewhere")
+    ended = attempt.attempt(task(tmp_path / "runs" / "fisher_kpp-00000000"))
+    assert ended["reason"] == "config"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_run_of_a_dead_scheduler_that_dies_is_a_failed_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool) -> None:
+    run = tmp_path / "runs" / "fisher_kpp-00000000"
+    run.mkdir(parents=True)
+    code = "import sys; from sciml.runs.lock import exclusive, Path\nwith exclusive(Path(sys.argv[1])): print(flush=True); input()"
+    command = [sys.executable, "-c", code, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as orphan:
+        assert orphan.stdout.readline()
+
+        def seen(directory: Path) -> Any:
+            if holder := find_holder(directory):
+                if not killed:
+                    (run / "result.json").write_text('{"outcome": "ok"}')
+                orphan.kill()
+            return holder
+
+        monkeypatch.setattr(attempt, "find_holder", seen)
+        ended = attempt.attempt(task(run, failures=2))
+    expected = ("error", True) if killed else ("done", False)
+    assert (ended["reason"], ended["again"], ended["adopted"]) == (*expected, True)
+    assert [row["reason"] for row in attempt.read_attempts(run)] == [expected[0]]
 
 
 def test_a_sweep_whose_directory_is_a_link_is_refused(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_environment_names_versions_and_device() -> None:
     assert os.environ.get("HOME", "no home") not in json.dumps(environment)
 
 
+def test_no_secret_of_the_environment_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SLURM_JWT", "JAX_API_KEY", "XLA_PASSWORD", "SSH_AUTH_SOCK", "PATH_TO_MINE"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    written = collect()
+    assert written["variables"]["SLURM_JOB_ID"] == "4711"
+    assert "hunter2" not in json.dumps(written)
+
+
 def test_changes_that_matter_are_told() -> None:
     before = {"versions": {"jax": "1", "numpy": "2"}, "threads": 1, "variables": {"SLURM_JOB_ID": "1"}, "platform": "a"}
     now = {"versions": {"jax": "3", "numpy": "2"}, "threads": 2, "variables": {"SLURM_JOB_ID": "2"}, "platform": "b"}
