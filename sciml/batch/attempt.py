@@ -43,6 +43,8 @@ class Task(NamedTuple):
     grace: float
     stop: str
     """The file whose presence says that all runs are to save and end."""
+    step_limit: int | None = None
+    """The steps of the run's rung in a search; 0 for the last rung, which has no limit."""
     cores: tuple[int, ...] = ()
     device: str = ""
 
@@ -56,14 +58,14 @@ def attempt(task: Task) -> dict[str, Any]:
     watch = _Watch(task)
     adopted = watch.wait_for_holder()
     exit_code = None
-    ending: Ending | None = judge(directory, None, told=watch.told, killed=watch.killed)
+    ending: Ending | None = judge(directory, None, told=watch.told, killed=watch.killed, step_limit=task.step_limit)
     if ending.reason == Reason.ERROR:
         ending = Ending(Reason.INTERRUPTED) if watch.stopping else _refusal(task)
     if ending is None:
         exit_code = watch.run(_prepare(task))
         if exit_code != 0 and find_holder(directory) and not watch.told:  # another scheduler's process was faster
             return attempt(task)
-        ending = judge(directory, exit_code, told=watch.told, killed=watch.killed)
+        ending = judge(directory, exit_code, told=watch.told, killed=watch.killed, step_limit=task.step_limit)
     return write_note(task, ending, exit_code, time.monotonic() - started, adopted)
 
 
@@ -143,7 +145,8 @@ def _prepare(task: Task) -> list[str]:
     if not (directory / CONFIG).exists():
         files.write_text(directory / CONFIG, task.config)
         files.sync_folder(directory.parent)
-    return [sys.executable, "-m", "sciml", "resume", task.directory, *(["--problems", task.problems] if task.problems else [])]
+    command = [sys.executable, "-m", "sciml", "resume", task.directory, *(["--problems", task.problems] if task.problems else [])]
+    return command + ([] if task.step_limit is None else ["--set", f"execution.step_limit={task.step_limit}"])
 
 
 def _refusal(task: Task) -> Ending | None:

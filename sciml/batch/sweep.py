@@ -18,8 +18,10 @@ import sciml
 from sciml.batch import attempt, engines, plan
 from sciml.batch.ending import RETRIED, Ending, Reason
 from sciml.batch.plan import Plan, PlannedRun
+from sciml.batch.search import go_on
 from sciml.batch.settings import Engine, read_sweep
-from sciml.batch.state import COMPLETE, RunState, State, run_state
+from sciml.batch.state import COMPLETE, RunState, State, read_states, run_state
+from sciml.batch.trials import gather, is_over
 from sciml.errors import ConfigError, RunError, ScimlError
 from sciml.runs import files
 from sciml.runs.interrupt import Interrupt, Interrupted, watched
@@ -135,18 +137,18 @@ class _Scheduler:
 
     def run(self) -> None:
         """Raises `Interrupted` after a signal, `RunError` when the disk is full, once every run has ended."""
-        states = [run_state(self.plan, run) for run in self.plan.runs]
-        waiting = [(run, state) for run, state in zip(self.plan.runs, states, strict=True) if self._is_to_do(state)]
-        self.done = len(states) - len(waiting)
-        self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
-        self._refuse_changed_problems(bool(waiting))
-        waiting.sort(key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
-        engine = engines.make_engine(self.settings)
         stop = self.plan.directory / STOP
+        waiting = self._find_waiting(self.plan.runs)
+        engine = engines.make_engine(self.settings)
         try:
-            for run, state in waiting:
-                self._submit(engine, run, state)
-            self._wait(engine, stop)
+            while True:
+                for run, state in waiting:
+                    self._submit(engine, run, state)
+                self._wait(engine, stop)
+                more = self._grow()
+                if not more:
+                    break
+                waiting = self._find_waiting(more)
         except BaseException:
             stop.touch()
             self._kill_if_impatient()
@@ -156,8 +158,25 @@ class _Scheduler:
             stop.unlink(missing_ok=True)
         self._say_why_it_ends()
 
+    def _find_waiting(self, runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunState]]:
+        """What is to be done among `runs`, in the order in which it is to begin."""
+        states = [run_state(self.plan, run) for run in self.plan.runs]
+        waiting = [(run, states[run.index]) for run in runs if self._is_to_do(states[run.index])]
+        self.done = len(states) - len(waiting)
+        self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
+        self._refuse_changed_problems(bool(waiting))
+        return sorted(waiting, key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
+
+    def _grow(self) -> list[PlannedRun]:
+        """The runs that a search begins or goes on with, once all that were planned are settled."""
+        if self.interrupt.signal is not None or self.disk_full:
+            return []
+        before = self.plan.runs
+        self.plan = go_on(self.plan) or self.plan
+        return [run for run in self.plan.runs if run.index >= len(before) or run != before[run.index]]
+
     def _is_to_do(self, state: RunState) -> bool:
-        if state.state in COMPLETE:
+        if state.state in COMPLETE or state.state == State.PAUSED:
             return False
         exhausted = attempt.count_failures(state.attempts) > self.settings.retries and state.reason in RETRIED
         return self.retry_failed or not exhausted or state.state == State.RUNNING
@@ -183,6 +202,7 @@ class _Scheduler:
             time_limit=self.settings.time_limit,
             grace=self.settings.grace,
             stop=str(self.plan.directory / STOP),
+            step_limit=run.step_limit,
         )
 
     def _wait(self, engine: engines.Engine, stop: Path) -> None:
@@ -238,6 +258,8 @@ class _Scheduler:
             raise Interrupted(directory, self.interrupt.signal, f"{self.done} of {len(self.plan.runs)} runs", "sweep")
         if self.disk_full:
             raise RunError(f"{self.disk_full}\nno further run was started; `sciml sweep {directory}` goes on when there is room")
+        if self.plan.search is not None and not is_over(self.plan.search, gather(self.plan.search, read_states(directory))):
+            self.listener.message(f"the search is not over: some runs stopped early; `sciml sweep {directory}` goes on with them")
 
 
 __all__ = ["Interrupted", "Listener", "ScimlError", "sweep"]
