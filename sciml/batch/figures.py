@@ -20,6 +20,8 @@ from sciml.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMIL
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, GREY)
 COLUMNS = 3
+MARKED = 8
+"""Whole numbers along an axis of which each has its mark, where there are not more."""
 LOG_FROM = 8.0
 """An axis whose largest value is this many times its smallest positive one is drawn logarithmically."""
 
@@ -89,7 +91,7 @@ def search_figure(trials: Sequence[Trial], objective: str) -> Figure:
             panel = figure.add_subplot(grid[1 + number // COLUMNS, number % COLUMNS], sharey=first)
             _draw_slice(panel, trials, key)
             panel.set_ylabel(objective if number % COLUMNS == 0 else "")
-        first.legend(loc="best")
+        first.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         if all(_positive(trial.objective) for trial in trials if is_good(trial)):
             first.set_yscale("log")
     return figure
@@ -119,6 +121,8 @@ def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str) -> None:
     panel.set(xlabel=key)
     if not numeric:
         panel.set_xticks(range(len(names)), names)
+    elif all(isinstance(value, int) for value in values) and len(set(values)) <= MARKED:
+        panel.set_xticks(sorted(set(values)))
     elif values and _is_wide(sorted(values)):
         panel.set_xscale("log")
 

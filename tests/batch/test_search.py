@@ -236,6 +236,12 @@ def test_a_trial_is_as_good_as_its_worst_run(tmp_path: Path) -> None:
     assert [trial.objective for trial in gather(median, states)] == [2.0, 4.0]
 
 
+def test_each_trial_is_run_for_all_combinations_of_the_axes(tmp_path: Path) -> None:
+    made = begin(tmp_path, SEARCH + '[axes]\n"parameters.r" = [1.0, 2.0, 4.0]\n')
+    assert [(run.trial, run.values["parameters.r"]) for run in made.runs] == [(trial, r) for trial in (0, 1) for r in (1.0, 2.0, 4.0)]
+    assert list(gather(made.search, read_states(made.directory))[0].values) == ["network.width", "phases.0.learning_rate"]
+
+
 def test_a_number_that_no_result_has_ends_the_search_after_its_first_round(tmp_path: Path) -> None:
     made = begin(tmp_path, SEARCH.replace('"error"', '"unknowns.E.value"'))
     finish(made)
