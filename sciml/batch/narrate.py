@@ -35,7 +35,7 @@ class Narrator(Listener):
 
     def planned(self, plan: Plan, complete: int) -> None:
         self.plan = plan
-        trials = "" if plan.search is None else f" of {1 + (plan.runs[-1].trial or 0)} trials"
+        trials = "" if plan.search is None else f", {1 + (plan.runs[-1].trial or 0)} of {plan.search.trials} trials"
         rung = max(run.rung for run in plan.runs)
         tail = (f", rung {rung}" if rung else "") + (f", {complete} of them complete" if complete else "")
         self.message(f"{plan.directory}: {len(plan.runs)} runs{trials}{tail}")

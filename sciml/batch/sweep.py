@@ -50,7 +50,7 @@ class Listener:
         """A sentence that the user should read."""
 
     def planned(self, plan: Plan, complete: int) -> None:
-        """Runs are about to start, `complete` of them were before."""
+        """Runs are about to start, `complete` of them were before; in a search, before every round and rung."""
 
     def ended(self, run: PlannedRun, note: dict[str, Any], done: int) -> None:
         """An attempt has ended; `done` runs need no other."""
@@ -66,7 +66,7 @@ def sweep(
     listener: Listener | None = None,
     **engine: Any,
 ) -> SweepRuns:
-    """Make every run of a sweep that is not complete yet, and return them all.
+    """Make every run of a sweep that is not complete yet, and return them all; of a search, round after round to its end.
 
     `source` is a sweep's file (its directory is made below `out`, and named after the file), the name of a shipped one, or the
     directory of a sweep that goes on. `overrides` are `key.path=value` texts on its base; `engine` are settings of `[engine]`

@@ -15,6 +15,7 @@ from search_files import SEARCH
 
 import sciml
 from sciml.batch import plan
+from sciml.batch.ending import judge
 from sciml.batch.propose import propose
 from sciml.batch.search import go_on
 from sciml.batch.settings import Planning, read_sweep
@@ -221,6 +222,12 @@ def test_who_failed_does_not_go_on(tmp_path: Path) -> None:
     assert max(run.rung for run in made.runs) == 2
     trials = gather(made.search, read_states(made.directory))
     assert trials[winner].objective == math.inf
+
+
+@pytest.mark.parametrize(("limit", "reason"), [(None, "step limit"), (10, "step limit"), (20, "error"), (0, "error")])
+def test_the_limit_of_an_earlier_rung_does_not_count_for_a_later_one(tmp_path: Path, limit: int | None, reason: str) -> None:
+    files.write_json(tmp_path / "result.json", {"outcome": "stopped", "ended_by": "step limit", "steps": 10})
+    assert judge(tmp_path, 1, step_limit=limit).reason == reason
 
 
 def test_a_trial_is_as_good_as_its_worst_run(tmp_path: Path) -> None:
