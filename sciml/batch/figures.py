@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sciml.batch.state import WELL
 from sciml.batch.table import Row
@@ -102,12 +103,12 @@ def _draw_trials(panel: Axes, trials: Sequence[Trial]) -> None:
     for rung in sorted({trial.rung for trial in trials}):
         label = "trials" if max(trial.rung for trial in trials) == 0 else f"last on rung {rung}"
         _draw_points(panel, [trial.number for trial in known if trial.rung == rung], known, rung, trials, label)
-    falling = list(itertools.accumulate((trial.objective or 0.0 for trial in known), min))
+    falling = list(itertools.accumulate((trial.objective for trial in known if trial.objective is not None), min))
     panel.step([trial.number for trial in known], falling, where="post", color=VERMILION, linewidth=1.2, label="lowest so far")
     lost = [trial.number for trial in trials if trial.objective == math.inf]
     if lost:
         panel.plot(lost, [0.97] * len(lost), "x", color=GREY, transform=panel.get_xaxis_transform(), label="failed or diverged")
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str) -> None:
@@ -131,7 +132,7 @@ def _draw_points(
     panel: Axes, x: Sequence[float], known: Sequence[Trial], rung: int, trials: Sequence[Trial], label: str | None = None
 ) -> None:
     highest = max(trial.rung for trial in trials)
-    y = [trial.objective for trial in known if trial.rung == rung]
+    y = [trial.objective for trial in known if trial.rung == rung and trial.objective is not None]
     panel.scatter(x, y, s=22, color=BLUE, alpha=0.25 + 0.75 * (rung / highest if highest else 1), linewidth=0, label=label)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def status(directory: str | Path) -> dict[str, Any]:
     }
 
 
-def is_done(found: dict[str, Any]) -> bool:
+def is_done(found: Mapping[str, Any]) -> bool:
     """Whether nothing is left that `sciml sweep` would go on with, by what `status` returns."""
     ended = not set(found["counts"]) - {"ok", "diverged", "failed", "paused"}
     return ended and (found["search"] is None or found["search"]["over"])
