@@ -50,7 +50,9 @@ axes = st.dictionaries(keys | paths, st.lists(small, max_size=3) | ranges | valu
 searches = st.fixed_dictionaries(
     {"objective": st.just("error") | words, "trials": small, "space": axes},
     optional={
-        **{"method": st.sampled_from(["tpe", "sobol", "x"]), "round": small, "seed": small},
+        "method": st.sampled_from(["tpe", "sobol", "x"]),
+        "round": small,
+        "seed": small,
         "halving": st.dictionaries(st.sampled_from(["first", "factor", "x"]), small),
     },
 )
