@@ -47,7 +47,10 @@ WITHOUT_JAX = (
     "runs/lease",
     *(
         f"batch/{name}"
-        for name in ("axes", "settings", "plan", "state", "status", "table", "load", "sweep", "attempt", "engines", "slurm", "ending")
+        for name in (
+            *("axes", "space", "settings", "propose", "plan", "state", "trials", "search", "status", "table", "load", "sweep"),
+            *("attempt", "engines", "slurm", "ending"),
+        )
     ),
 )
 
@@ -145,6 +148,6 @@ def test_first_line_says_why_the_file_exists(path):
 def test_what_must_start_fast_imports_no_jax_at_the_top(name):
     tree = ast.parse((PACKAGE / f"{name}.py").read_text())
     top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-    heavy = {"jax", "equinox", "flax", "optax", "diffrax", "scipy", "numpy", "matplotlib", "xarray"}
+    heavy = {"jax", "optuna", "equinox", "flax", "optax", "diffrax", "scipy", "numpy", "matplotlib", "xarray"}
     found = {module.split(".")[0] for module, _ in imports(top)}
     assert not found & heavy

@@ -45,6 +45,8 @@ class Task(NamedTuple):
     grace: float
     stop: str
     """The file whose presence says that all runs are to save and end."""
+    step_limit: int | None = None
+    """The steps of the run's rung in a search; 0 for the last rung, which has no limit."""
     cores: tuple[int, ...] = ()
     device: str = ""
     others: tuple[Task, ...] = ()
@@ -112,7 +114,7 @@ class _Watch:
 
     def judge(self, directory: Path, exit_code: int | None, log: Path | None = None) -> Ending:
         """How the attempt at a run ended, by what this watch did to its process."""
-        return judge(directory, exit_code, told=self.told, killed=self.killed, log=log)
+        return judge(directory, exit_code, told=self.told, killed=self.killed, log=log, step_limit=self.task.step_limit)
 
     def wait_for_holder(self, directory: Path) -> bool:
         """Wait while another process holds the run; whether one did."""
@@ -177,8 +179,10 @@ def _prepare(tasks: Sequence[Task]) -> list[str]:
         if not (directory / CONFIG).exists():
             files.write_text(directory / CONFIG, task.config)
             files.sync_folder(directory.parent)
-    problems = tasks[0].problems
-    return [sys.executable, "-m", "sciml", "resume", *(task.directory for task in tasks), *(["--problems", problems] if problems else [])]
+    problems, step_limit = tasks[0].problems, tasks[0].step_limit
+    command = [sys.executable, "-m", "sciml", "resume", *(task.directory for task in tasks)]
+    command += ["--problems", problems] if problems else []
+    return command + ([] if step_limit is None else ["--set", f"execution.step_limit={step_limit}"])
 
 
 def _refusal(task: Task) -> Ending | None:

@@ -43,14 +43,14 @@ class Range(Settings):
         """The numbers; whole ones where the ends and the step are."""
         if self.step is not None:
             count = int((self.stop - self.start) / self.step * (1 + 1e-12)) + 1
-            return [_rounded(self.start + number * self.step) for number in range(count)]
+            return [rounded(self.start + number * self.step) for number in range(count)]
         count = self.count or 1
         shares = [number / max(count - 1, 1) for number in range(count)]
         if self.scale == "log":
             inner = [self.start * (self.stop / self.start) ** share for share in shares]
         else:
             inner = [self.start + (self.stop - self.start) * share for share in shares]
-        values = [_rounded(value) for value in inner]
+        values = [rounded(value) for value in inner]
         return [self.start, *values[1:-1], self.stop] if count > 1 else [self.start]
 
 
@@ -93,7 +93,7 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
     """Dotted keys and what they hold: `{"network": {"width": 8}}` gives `network.width`. A range is one value."""
     for key, value in table.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and not _is_range(value):
+        if isinstance(value, Mapping) and not is_range(value):
             yield from flatten(value, f"{path}.")
         else:
             yield path, value
@@ -117,7 +117,7 @@ def _values(value: Any, place: str) -> tuple[list[Any], str | None]:
     if isinstance(value, list | tuple):
         wrong = next(iter(not_finite(value)), None)
         return list(value), f"{place}.{wrong[1]}" if wrong else None
-    if not _is_range(value):
+    if not is_range(value):
         return [], f"{place} = {toml(value)} is not an axis; {EXAMPLE}; what is the same for all runs belongs into [set]"
     wrong = next(iter(not_finite(value)), None)
     if wrong:
@@ -131,9 +131,11 @@ def _values(value: Any, place: str) -> tuple[list[Any], str | None]:
     return ([], f"{place}: {mistake}") if mistake else (spread.values(), None)
 
 
-def _is_range(value: Any) -> bool:
+def is_range(value: Any) -> bool:
+    """Whether a table is a range of numbers rather than keys below a key."""
     return isinstance(value, Mapping) and bool({"from", "to"} & set(value))
 
 
-def _rounded(value: int | float) -> int | float:
+def rounded(value: int | float) -> int | float:
+    """`value` without what rounding errors have put behind its digits."""
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sciml.errors import Outcome, RunError
-from sciml.runs.result import is_complete, read_result
+from sciml.runs.result import STEP_LIMIT, is_complete, read_result
 
 LOG = "output.log"
 LOG_TAIL = 16_384
@@ -25,6 +26,7 @@ class Reason(StrEnum):
 
     DONE = "done"
     DIVERGED = "diverged"
+    STEPS = "step limit"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
     MEMORY = "out of memory"
@@ -52,11 +54,20 @@ class Ending(NamedTuple):
     detail: str = ""
 
 
-def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None, killed: bool = False, log: Path | None = None) -> Ending:
+def judge(
+    directory: Path,
+    exit_code: int | None,
+    *,
+    told: Reason | None = None,
+    killed: bool = False,
+    log: Path | None = None,
+    step_limit: int | None = None,
+) -> Ending:
     """The ending of an attempt whose process is gone.
 
     `exit_code` is negative for a signal, None for a process that another scheduler started. `told` says why it had been told to end
     (its time was up, or all were to stop), `killed` that it did not do so. `log` is where it printed, if not to the run's own.
+    `step_limit` is that of the run's rung in a search.
     """
     try:
         result = read_result(directory)
@@ -65,6 +76,8 @@ def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None,
     if result is not None and is_complete(result):
         diverged = result["outcome"] == Outcome.DIVERGED
         return Ending(Reason.DIVERGED, f"at step {result.get('steps', '?')}") if diverged else Ending(Reason.DONE)
+    if has_reached(result, step_limit):
+        return Ending(Reason.STEPS)
     if told == Reason.TIME and killed:
         return Ending(Reason.HANG, "it did not end when its time was up, and was killed")
     if told is not None:
@@ -78,9 +91,16 @@ def judge(directory: Path, exit_code: int | None, *, told: Reason | None = None,
         return Ending(Reason.MEMORY, _last_words(tail))
     if exit_code < 0 or exit_code > 128:
         return _signalled(-exit_code if exit_code < 0 else exit_code - 128)
-    if result is not None and exit_code == 1:
+    if result is not None and exit_code == 1 and result.get("ended_by") != STEP_LIMIT:
         return Ending(Reason.STOPPED, str(result.get("ended_by", "")))
     return Ending(Reason.CONFIG if exit_code == 2 else Reason.ERROR, _last_words(tail) or f"exit code {exit_code}")
+
+
+def has_reached(result: Mapping[str, Any] | None, step_limit: int | None) -> bool:
+    """Whether a run has stopped at a step limit, its own or, where that is said, at least at `step_limit` (0: at none)."""
+    if result is None or result.get("ended_by") != STEP_LIMIT:
+        return False
+    return step_limit is None or 0 < step_limit <= result.get("steps", 0)
 
 
 def _is_full(directory: Path) -> bool:

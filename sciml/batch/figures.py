@@ -1,7 +1,8 @@
-"""Pictures of a sweep: error against time, and error along each axis."""
+"""Pictures of a sweep: error against time, error along each axis, and how a search went."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,32 +12,37 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from sciml.batch.state import WELL
 from sciml.batch.table import Row
+from sciml.batch.trials import Trial, is_good
 from sciml.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILION, new_figure, save
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, GREY)
 COLUMNS = 3
+MARKED = 8
+"""Whole numbers along an axis of which each has its mark, where there are not more."""
 LOG_FROM = 8.0
 """An axis whose largest value is this many times its smallest positive one is drawn logarithmically."""
 
 
-def write_figures(rows: Sequence[Row], axes: Sequence[str], folder: Path) -> list[Path]:
-    """Writes `time.png` and `axes.png` into `folder`, those that there are numbers for; returns their paths."""
-    measure = measure_of(rows)
-    known = [row for row in rows if row["state"] == "ok" and _positive(row[measure])]
+def write_figures(rows: Sequence[Row], axes: Sequence[str], folder: Path, trials: Sequence[Trial] = (), objective: str = "") -> list[Path]:
+    """Writes `time.png`, `axes.png` and, of a search, `search.png` into `folder`, those that there are numbers for; returns their paths.
+
+    `trials` are those of a search for the lowest `objective`; the others are drawn along the axes.
+    """
+    measure = "error" if any(row["error"] is not None for row in rows) else "residual"
+    known = [row for row in rows if row["state"] in WELL and _positive(row[measure])]
     numeric = [axis for axis in axes if axis != "seed" and len(_numbers(known, axis)) > 1]
     figures = {}
     if known:
         figures["time.png"] = time_figure(known, measure, axes)
-    if numeric:
+    if numeric and not trials:
         figures["axes.png"] = axes_figure(known, measure, numeric)
+    if any(map(is_good, trials)):
+        figures["search.png"] = search_figure(trials, objective)
     return [save(figure, folder / name) for name, figure in figures.items()]
-
-
-def measure_of(rows: Sequence[Row]) -> str:
-    """What says how good a run is: its error, or the residual where no run has a reference."""
-    return "error" if any(row["error"] is not None for row in rows) else "residual"
 
 
 def time_figure(rows: Sequence[Row], measure: str, axes: Sequence[str]) -> Figure:
@@ -70,6 +76,64 @@ def axes_figure(rows: Sequence[Row], measure: str, axes: Sequence[str]) -> Figur
         panels[0, 0].set_ylabel(_said(measure))
         panels[0, 0].legend(loc="best")
     return figure
+
+
+def search_figure(trials: Sequence[Trial], objective: str) -> Figure:
+    """The objective of each trial over its number, with the best one so far, and over each searched key; darker where it came farther."""
+    keys = list(trials[0].values)
+    lines = 1 + math.ceil(len(keys) / COLUMNS)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(2.9 * lines + 0.2)
+        grid = figure.add_gridspec(lines, COLUMNS)
+        first = figure.add_subplot(grid[0, :])
+        _draw_trials(first, trials)
+        first.set(xlabel="trial", ylabel=objective, title=f"{objective} of each trial")
+        for number, key in enumerate(keys):
+            panel = figure.add_subplot(grid[1 + number // COLUMNS, number % COLUMNS], sharey=first)
+            _draw_slice(panel, trials, key)
+            panel.set_ylabel(objective if number % COLUMNS == 0 else "")
+        first.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        if all(_positive(trial.objective) for trial in trials if is_good(trial)):
+            first.set_yscale("log")
+    return figure
+
+
+def _draw_trials(panel: Axes, trials: Sequence[Trial]) -> None:
+    known = [trial for trial in trials if is_good(trial)]
+    for rung in sorted({trial.rung for trial in trials}):
+        label = "trials" if max(trial.rung for trial in trials) == 0 else f"last on rung {rung}"
+        _draw_points(panel, [trial.number for trial in known if trial.rung == rung], known, rung, trials, label)
+    falling = list(itertools.accumulate((trial.objective for trial in known if trial.objective is not None), min))
+    panel.step([trial.number for trial in known], falling, where="post", color=VERMILION, linewidth=1.2, label="lowest so far")
+    lost = [trial.number for trial in trials if trial.objective == math.inf]
+    if lost:
+        panel.plot(lost, [0.97] * len(lost), "x", color=GREY, transform=panel.get_xaxis_transform(), label="failed or diverged")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str) -> None:
+    known = [trial for trial in trials if is_good(trial)]
+    values = [trial.values[key] for trial in known]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    names = sorted({str(value) for value in values})
+    for rung in sorted({trial.rung for trial in known}):
+        mine = [trial.values[key] for trial in known if trial.rung == rung]
+        _draw_points(panel, mine if numeric else [names.index(str(value)) for value in mine], known, rung, trials)
+    panel.set(xlabel=key)
+    if not numeric:
+        panel.set_xticks(range(len(names)), names)
+    elif all(isinstance(value, int) for value in values) and len(set(values)) <= MARKED:
+        panel.set_xticks(sorted(set(values)))
+    elif values and _is_wide(sorted(values)):
+        panel.set_xscale("log")
+
+
+def _draw_points(
+    panel: Axes, x: Sequence[float], known: Sequence[Trial], rung: int, trials: Sequence[Trial], label: str | None = None
+) -> None:
+    highest = max(trial.rung for trial in trials)
+    y = [trial.objective for trial in known if trial.rung == rung and trial.objective is not None]
+    panel.scatter(x, y, s=22, color=BLUE, alpha=0.25 + 0.75 * (rung / highest if highest else 1), linewidth=0, label=label)
 
 
 def _draw_axis(panel: Axes, rows: Sequence[Row], measure: str, name: str) -> None:

@@ -1,6 +1,6 @@
 """The names of runs: a process of its own imports JAX and reads the problems' data, so that a scheduler needs neither.
 
-`python -m sciml.batch.identity` reads `{"problems", "configs"}` as JSON and prints `{"names", "mistakes"}`.
+`python -m sciml.batch.identity` reads `{"problems", "objective", "configs"}` as JSON and prints `{"names", "mistakes"}`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,28 @@ PATIENCE = 1800.0
 """Seconds in which the problems must have been built and their data read."""
 
 
-def name_runs(configs: Sequence[Config], problems: Path | None = None) -> list[str]:
+def name_runs(configs: Sequence[Config], problems: Path | None = None, objective: str = "") -> list[str]:
     """The directory name of each run, as `sciml run` gives it. Builds the first experiment of each precision, to find what is wrong.
 
-    Raises `ConfigError` for problems that cannot be built or trained.
+    Raises `ConfigError` for problems that cannot be built or trained, or that have no error where the `objective` of a search is one.
     """
     names: dict[int, str] = {}
     for precision in dict.fromkeys(config.precision for config in configs):
         chosen = [number for number, config in enumerate(configs) if config.precision == precision]
-        names |= zip(chosen, _ask([configs[number] for number in chosen], problems), strict=True)
+        names |= zip(chosen, _ask([configs[number] for number in chosen], problems, objective), strict=True)
     return [names[number] for number in range(len(configs))]
 
 
-def _ask(configs: Sequence[Config], problems: Path | None) -> list[str]:
-    """Precision is settled once per process, and a process that only names runs leaves the accelerators alone."""
-    asked = {"problems": problems and str(problems), "configs": [config.model_dump(mode="json", exclude_none=True) for config in configs]}
+def _ask(configs: Sequence[Config], problems: Path | None, objective: str) -> list[str]:
+    """Precision is settled once per process, and a process that only names runs leaves the accelerators alone.
+
+    A session of its own: a Ctrl-C is for the scheduler, which first lets the runs save.
+    """
+    asked = {
+        "problems": problems and str(problems),
+        "objective": objective,
+        "configs": [config.model_dump(mode="json", exclude_none=True) for config in configs],
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-m", "sciml.batch.identity"],
@@ -43,6 +50,7 @@ def _ask(configs: Sequence[Config], problems: Path | None) -> list[str]:
             capture_output=True,
             text=True,
             env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            start_new_session=True,
             check=False,
             timeout=PATIENCE,
         )
@@ -70,7 +78,12 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
             if number == 0:
                 build.configure(config.model_copy(update={"execution": config.execution.model_copy(update={"device": "cpu"})}))
                 use_compile_cache()
-                build.build(config, build.load_subject(config, problems))
+                subject = build.load_subject(config, problems)
+                build.build(config, subject)
+                if asked["objective"].startswith("error.") and not _has_error(subject):
+                    mistakes[
+                        f"search.objective: '{config.problem}' has nothing to measure an error by; write objective = \"validation\""
+                    ] = None
             key = json.dumps([document.get(each) for each in ("problem", "parameters", "warm_start", "series")], sort_keys=True)
             if key not in hashes:
                 hashes[key] = build.data_hashes(build.load_subject(config, problems), config)
@@ -80,6 +93,13 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         except ScimlError as error:
             mistakes[str(error)] = None
     return {"names": names, "mistakes": list(mistakes)}
+
+
+def _has_error(subject: Any) -> bool:
+    from sciml.problem import Problem
+    from sciml.solve import has_reference
+
+    return isinstance(subject, Problem) and has_reference(subject)
 
 
 if __name__ == "__main__":

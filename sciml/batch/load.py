@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sciml.batch.plan import is_sweep
-from sciml.batch.state import RunState, State, count_states, read_states
-from sciml.batch.table import Row, over_seeds, table_rows
+from sciml.batch.plan import is_sweep, read_search
+from sciml.batch.space import Search
+from sciml.batch.state import WELL, RunState, State, count_states, read_states
+from sciml.batch.table import READ, Row, measure_of, over_seeds, table_rows
+from sciml.batch.trials import Trial, best, gather, is_over
+from sciml.errors import RunError
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
@@ -37,9 +40,9 @@ class SweepRun(NamedTuple):
 class SweepRuns:
     """The runs of a sweep as they stand when it is loaded: `runs` in the plan's order, and `table`, a row per run."""
 
-    def __init__(self, directory: Path, states: list[RunState]) -> None:
+    def __init__(self, directory: Path, states: list[RunState], search: Search | None = None) -> None:
         self.directory = directory
-        self._states = states
+        self._states, self._search = states, search
         self.runs = tuple(SweepRun(each.directory, each.values, each.state, each.reason, each.result, each.attempts) for each in states)
 
     def __repr__(self) -> str:
@@ -55,8 +58,27 @@ class SweepRuns:
 
     @property
     def complete(self) -> bool:
-        """Whether every run ended well."""
-        return all(run.state == State.OK for run in self.runs)
+        """Whether every run went as far as it was to go, and a search has come to its end."""
+        over = self._search is None or is_over(self._search, self.trials)
+        return over and all(run.state in WELL for run in self.runs)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials of a search: `number`, `values`, `rung`, `objective` (infinite for one that failed). None in other sweeps."""
+        return [] if self._search is None else gather(self._search, self._states)
+
+    @property
+    def best(self) -> SweepRun:
+        """The best run: of the best trial of a search, or else of all that ended well, the one with the lowest objective, error, or
+        residual where no run has an error. Raises `RunError` where there is none.
+        """
+        trial = best(self.trials)
+        states = self._states if self._search is None else [] if trial is None else trial.runs
+        read = READ[measure_of(self._states)]
+        known = {state.index: value for state in states if state.state in WELL and (value := read(state)) is not None}
+        if not known:
+            raise RunError(f"{self.directory} has no run that ended well yet; `sciml status {self.directory}` says why")
+        return self.runs[min(known, key=lambda index: (known[index], index))]
 
     @property
     def table(self) -> list[Row]:
@@ -86,4 +108,4 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution 
 def load_sweep(directory: str | Path) -> SweepRuns:
     """The runs of a sweep, or of a folder of runs."""
     directory = Path(directory)
-    return SweepRuns(directory, read_states(directory))
+    return SweepRuns(directory, read_states(directory), read_search(directory))

@@ -35,7 +35,10 @@ class Narrator(Listener):
 
     def planned(self, plan: Plan, complete: int) -> None:
         self.plan = plan
-        self.message(f"{plan.directory}: {len(plan.runs)} runs" + (f", {complete} of them complete" if complete else ""))
+        trials = "" if plan.search is None else f", {1 + (plan.runs[-1].trial or 0)} of {plan.search.trials} trials"
+        rung = max(run.rung for run in plan.runs)
+        tail = (f", rung {rung}" if rung else "") + (f", {complete} of them complete" if complete else "")
+        self.message(f"{plan.directory}: {len(plan.runs)} runs{trials}{tail}")
 
     def ended(self, run: PlannedRun, note: dict[str, Any], done: int) -> None:
         assert self.plan is not None
@@ -56,11 +59,12 @@ def watch(directory: Path, console: Console) -> None:
 
 
 def _outcome(directory: Path, note: dict[str, Any]) -> str:
-    if note["reason"] != Reason.DONE:
+    if note["reason"] not in (Reason.DONE, Reason.STEPS):
         detail = f" ({note['detail'].splitlines()[0]})" if note["detail"] else ""
         return note["reason"] + detail + (", again later" if note["again"] else "")
     try:
         error = ((read_result(directory) or {}).get("error") or {}).get("rel_l2")
     except RunError:
         error = None
-    return "ok" if error is None else f"ok, error {error:.1e}"
+    said = "ok" if note["reason"] == Reason.DONE else "paused"
+    return said if error is None else f"{said}, error {error:.1e}"

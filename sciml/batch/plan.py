@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any, NamedTuple
 import sciml
 from sciml.batch.axes import Axis
 from sciml.batch.identity import name_runs
+from sciml.batch.propose import propose
 from sciml.batch.settings import Engine, Planning, parse_sweep
+from sciml.batch.space import Search
 from sciml.errors import ConfigError, RunError, suggest
 from sciml.runs import catalog, files
 from sciml.runs.config import Config, read_toml
-from sciml.runs.jsonl import JsonLines, read_rows
+from sciml.runs.jsonl import JsonLines, append_row, read_rows
 
 NAME, SWEEP, RUNS = "plan.jsonl", "sweep.toml", "runs"
 SCHEMA_VERSION = 1
@@ -27,6 +30,11 @@ class PlannedRun(NamedTuple):
     name: str
     values: dict[str, Any]
     config: dict[str, Any]
+    trial: int | None = None
+    """The trial of a search that it belongs to."""
+    rung: int = 0
+    step_limit: int | None = None
+    """The steps of its rung in a search with halving; 0 where it is trained to its end."""
 
 
 class Plan(NamedTuple):
@@ -35,6 +43,12 @@ class Plan(NamedTuple):
     directory: Path
     header: dict[str, Any]
     runs: tuple[PlannedRun, ...]
+    search: Search | None = None
+    """What is searched for; None where all runs were known from the start."""
+    keys: tuple[str, ...] = ()
+    """The keys that are searched for."""
+    rounds: int = 0
+    """Rounds that a search has proposed."""
 
     @property
     def problems(self) -> Path | None:
@@ -65,12 +79,11 @@ def make_plan(directory: Path, planning: Planning, problems: Path | None) -> Pla
     if before is not None:
         problems = problems or before.problems
         _refuse_another(before.header, planning, directory)
-        if len(before.runs) == before.header["runs"]:
+        if len(before.runs) >= before.header["runs"]:
             files.write_text(directory / SWEEP, planning.text)
             return before
-    configs = planning.configs(problems)
-    names = name_runs([config for _, config in configs], problems)
-    _refuse_twins(names, configs)
+    configs = planning.configs([{}] if planning.search is None else propose(planning, [], 0, problems), problems)
+    names = _names(configs, planning.search, problems)
     header = {
         "schema_version": SCHEMA_VERSION,
         "sciml": sciml.__version__,
@@ -79,14 +92,27 @@ def make_plan(directory: Path, planning: Planning, problems: Path | None) -> Pla
         "sources": {name: catalog.source_hash(name, problems) for name in sorted({config.problem for _, config in configs})},
     } | _identity(planning)
     files.write_text(directory / SWEEP, planning.text)
-    rows = [
-        {"index": index, "name": name, "values": values, "config": config.model_dump(mode="json", exclude_none=True)}
-        for index, (name, (values, config)) in enumerate(zip(names, configs, strict=True))
-    ]
-    _write(directory / NAME, [header, *rows])
+    rows = _rows(names, configs, 0)
+    _write(directory / NAME, [header, *rows] if planning.search is None else [header, _round(planning.search, 0, rows)])
     (directory / RUNS).mkdir(exist_ok=True)
     files.sync_folder(directory)
     return read_plan(directory)
+
+
+def add_round(plan: Plan, trials: Sequence[Mapping[str, Any]]) -> Plan:
+    """Further trials of a search: one line, on the disk when this returns. Raises `ConfigError` for what cannot be run."""
+    search, planning = plan.search, read_planning(plan.directory)
+    assert search is not None
+    configs = planning.configs(trials, plan.problems)
+    rows = _rows(_names(configs, search, plan.problems), configs, len(plan.runs))
+    append_row(plan.directory / NAME, _round(search, plan.rounds, rows))
+    return read_plan(plan.directory)
+
+
+def add_rung(plan: Plan, rung: int, step_limit: int, runs: Sequence[int]) -> Plan:
+    """Runs that go on to the next rung of a search, by index: one line, on the disk when this returns."""
+    append_row(plan.directory / NAME, {"rung": rung, "step_limit": step_limit, "runs": list(runs)})
+    return read_plan(plan.directory)
 
 
 def read_plan(directory: Path) -> Plan:
@@ -108,7 +134,14 @@ def read_planning(directory: Path) -> Planning:
     if plan is None:
         raise RunError(f"{directory} is not a sweep: it has no {NAME}; `sciml sweep FILE.toml` makes one")
     axes = tuple(Axis(tuple(axis["keys"]), tuple(tuple(row) for row in axis["rows"])) for axis in plan.header["axes"])
-    return Planning(text=(directory / SWEEP).read_text(encoding="utf-8"), base=plan.header["base"], axes=axes)
+    text = (directory / SWEEP).read_text(encoding="utf-8")
+    return Planning(text=text, base=plan.header["base"], axes=axes, search=plan.search)
+
+
+def read_search(directory: Path) -> Search | None:
+    """What the sweep in a directory searches for; None where it does not search, or where the directory is none of a sweep."""
+    plan = _read(directory)
+    return None if plan is None else plan.search
 
 
 def read_engine(directory: Path) -> Engine:
@@ -126,10 +159,50 @@ def _read(directory: Path) -> Plan | None:
     if version > SCHEMA_VERSION:
         raise RunError(f"{path} was written by a later version of sciml; `pip install --upgrade sciml-jax` reads it")
     try:
-        runs = tuple(PlannedRun(row["index"], _checked(row["name"], path), row["values"], row["config"]) for row in rest)
+        search = None if header.get("search") is None else Search.model_validate(header["search"])
+        if search is None:
+            return Plan(directory, header, tuple(_planned(row, path) for row in rest))
+        return Plan(directory, header, _searched(header, rest, path), search, tuple(search.ranges()), sum("round" in row for row in rest))
     except KeyError as error:
         raise RunError(f"{path} cannot be read: a line has no {error}; restore it from a copy, or begin another sweep") from error
-    return Plan(directory, header, runs)
+
+
+def _planned(row: Mapping[str, Any], path: Path) -> PlannedRun:
+    return PlannedRun(row["index"], _checked(row["name"], path), row["values"], row["config"])
+
+
+def _searched(header: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], path: Path) -> tuple[PlannedRun, ...]:
+    """The runs of a search as its lines, rounds of new ones and rungs that old ones go on to, have left them."""
+    runs: list[PlannedRun] = []
+    each = math.prod(len(axis["rows"]) for axis in header["axes"])
+    for line in lines:
+        if "round" in line:
+            planned = [_planned(row, path) for row in line["runs"]]
+            runs += [run._replace(trial=run.index // each, step_limit=line["step_limit"]) for run in planned]
+        else:
+            for index in line["runs"]:
+                runs[index] = runs[index]._replace(rung=line["rung"], step_limit=line["step_limit"])
+    return tuple(runs)
+
+
+def _names(configs: Sequence[tuple[dict[str, Any], Config]], search: Search | None, problems: Path | None) -> list[str]:
+    only = [config for _, config in configs]
+    names = name_runs(only, problems) if search is None else name_runs(only, problems, search.key)
+    _refuse_twins(names, configs)
+    return names
+
+
+def _rows(names: Sequence[str], configs: Sequence[tuple[dict[str, Any], Config]], first: int) -> list[dict[str, Any]]:
+    return [
+        {"index": index, "name": name, "values": values, "config": config.model_dump(mode="json", exclude_none=True)}
+        for index, (name, (values, config)) in enumerate(zip(names, configs, strict=True), first)
+    ]
+
+
+def _round(search: Search, number: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The line of one round: all of its trials, or, where a crash tears it, none."""
+    limit = None if search.halving is None else search.halving.step_limit(0, search.trials)
+    return {"round": number, "step_limit": limit, "runs": rows}
 
 
 def _checked(name: str, path: Path) -> str:
@@ -154,12 +227,13 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _identity(planning: Planning) -> dict[str, Any]:
     axes = [{"keys": list(axis.keys), "rows": [list(row) for row in axis.rows]} for axis in planning.axes]
-    return {"base": planning.base, "axes": axes}
+    searched = {} if planning.search is None else {"search": planning.search.model_dump(mode="json", exclude_none=True)}
+    return {"base": planning.base, "axes": axes} | searched
 
 
 def _refuse_another(header: Mapping[str, Any], planning: Planning, directory: Path) -> None:
     asked = _identity(planning)
-    changed = [what for what, value in asked.items() if header.get(what) != value]
+    changed = [what for what in ("base", "axes", "search") if header.get(what) != asked.get(what)]
     if changed:
         raise ConfigError(
             f"{directory} holds another plan ({header['runs']} runs, another {' and other '.join(changed)}); it stays as it is: "

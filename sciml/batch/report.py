@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sciml.batch.plan import SWEEP, is_sweep
-from sciml.batch.state import RunState, State, count_states, read_states
-from sciml.batch.status import axis_values, status, values_text
+from sciml.batch.plan import SWEEP, is_sweep, read_search
+from sciml.batch.state import WELL, RunState, State, count_states, read_states
+from sciml.batch.status import axis_values, is_done, ranked, status, values_text
 from sciml.batch.table import Row, over_seeds, table_rows
+from sciml.batch.trials import gather
 from sciml.runs import files
 from sciml.runs.html import Html, card, duration, join, listing, number, page, picture, section, table, tag
 
@@ -19,6 +20,7 @@ LARGEST_TABLE = 2000
 """Runs that are listed; those of a larger sweep stand in `sciml table`."""
 
 CAPTIONS = {
+    "search": "Each trial of the search in the order in which they were proposed, and along each key that was searched.",
     "time": "Each complete run: its error over the time that it took.",
     "axes": "The error along each axis: every run, the median and the worst over all other axes.",
 }
@@ -32,7 +34,9 @@ def report(directory: str | Path) -> Path:
     states = read_states(directory)
     rows = table_rows(states)
     with files.disk_errors(directory), files.replacing_each(directory / "figures") as temporary:
-        write_figures(rows, axes_of(states), temporary)
+        search = read_search(directory)
+        trials = () if search is None else gather(search, states)
+        write_figures(rows, axes_of(states), temporary, trials, "" if search is None else search.objective)
     path = directory / NAME
     with files.disk_errors(directory):
         files.write_text(path, render(directory, states, rows))
@@ -48,13 +52,13 @@ def render(directory: Path, states: Sequence[RunState], rows: Sequence[Row]) -> 
     """The report as HTML."""
     found = status(directory)
     figures = join(picture(directory / "figures" / f"{name}.png", caption) for name, caption in CAPTIONS.items())
-    groups = over_seeds(states)
+    groups, search = over_seeds(states), read_search(directory)
     sections = (
         _summary(directory, states, found),
-        section("Best, over seeds", _best(groups)),
+        section("Best, over seeds" if search is None else "Best trials", _groups(ranked(states, search)[:BEST])),
         section("What failed", _failures(states)),
         section("Figures", figures),
-        section("All, over seeds", _groups(groups) if len(groups) > BEST else Html()),
+        section("All, over seeds" if search is None else "All trials", _groups(groups) if len(groups) > BEST else Html()),
         section("All runs", _all(rows, axes_of(states))),
         section("Sweep", listing(directory / SWEEP, "as it was given") if is_sweep(directory) else Html()),
         tag("footer", f"Written by sciml into {directory.name}. Everything in this page stands in the file itself."),
@@ -64,12 +68,14 @@ def render(directory: Path, states: Sequence[RunState], rows: Sequence[Row]) -> 
 
 def _summary(directory: Path, states: Sequence[RunState], found: Mapping[str, Any]) -> Html:
     counts = ", ".join(f"{count} {name}" for name, count in count_states(states).items())
-    complete = all(state.state == State.OK for state in states)
+    complete = is_done(found) and all(state.state in WELL for state in states)
     badge = tag("span", "complete", class_="badge ok") if complete else tag("span", counts, class_="badge")
     cards = [card("Runs", f"{len(states):,}", counts)]
     if found["best"]:
         first = found["best"][0]
-        cards.append(card(f"Lowest {first['measure']}", number(first["median"]), values_text(axis_values(first)) or "median over seeds"))
+        value = first["median" if found["search"] is None else found["search"]["over_runs"]]
+        said = first["measure"] if found["search"] is None else found["search"]["objective"]
+        cards.append(card(f"Lowest {said}", number(value), values_text(axis_values(first)) or "median over seeds"))
     if found["median_seconds"] is not None:
         cards.append(card("Time of a run", duration(found["median_seconds"]), join(["median; all together ", duration(found["seconds"])])))
     title = tag("div", tag("h1", directory.resolve().name), badge, class_="title")
@@ -77,13 +83,10 @@ def _summary(directory: Path, states: Sequence[RunState], found: Mapping[str, An
     return tag("header", title, tag("p", lead, class_="lead"), tag("div", *cards, class_="cards"))
 
 
-def _best(groups: Sequence[Row]) -> Html:
-    known = sorted((group for group in groups if group["median"] is not None), key=lambda group: group["median"])
-    return _groups(known[:BEST]) if known else Html()
-
-
 def _groups(groups: Sequence[Row]) -> Html:
-    """Combinations of the axes with the median, worst and spread of their seeds."""
+    """Combinations of the axes with the median, worst and spread of their seeds, or trials with those of their runs."""
+    if not groups:
+        return Html()
     axes = list(axis_values(groups[0]))
     header = [*(axes or ["All runs"]), "ok", f"Median {groups[0]['measure']}", "Worst", "Best", "Spread (quartiles)"]
     rows = [
@@ -110,7 +113,11 @@ def _failures(states: Sequence[RunState]) -> Html:
 
 
 def _all(rows: Sequence[Row], axes: Sequence[str]) -> Html:
-    names = [name for name in ("error", "residual", "steps", "seconds", "attempts") if any(row[name] is not None for row in rows)]
+    names = [
+        name
+        for name in ("trial", "rung", "objective", "error", "residual", "steps", "seconds", "attempts")
+        if any(row.get(name) is not None for row in rows)
+    ]
     header = ["Run", *axes, "State", *(name.capitalize() for name in names)]
     lines = [
         [row["run"], *(_value(row[axis]) for axis in axes), row["state"], *(_cell(name, row[name]) for name in names)]

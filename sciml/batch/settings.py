@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from sciml.batch.axes import Axis, flatten, product, read_axes
+from sciml.batch.space import Halving, Search, ends
 from sciml.errors import ConfigError
-from sciml.runs.config import Config, find_document, parse_config, read_toml
+from sciml.runs.config import Config, find_document, parse_config, read_toml, run_name
 from sciml.runs.mistakes import Sections, describe_mistakes, printable
 from sciml.runs.overrides import apply_overrides, set_value
 from sciml.settings import Settings
@@ -106,23 +108,29 @@ class Sweep(Settings):
     """Keys that move together, each group an axis of its own."""
     seeds: int | None = Field(default=None, ge=1, le=LARGEST, examples=[3])
     """The seeds 0, 1, ... of each combination."""
+    search: Search | None = Field(default=None, examples=[{"objective": "error", "trials": 24}])
+    """Values that are proposed from the results of others, instead of being listed; each trial is run for all `axes` and `seeds`."""
     engine: Engine = Field(default=Engine(), examples=[{"workers": 2}])
 
 
-SECTIONS = Sections(Sweep, {"engine": Engine, "slurm": Slurm})
+SECTIONS = Sections(Sweep, {"engine": Engine, "slurm": Slurm, "search": Search, "halving": Halving})
 
 
 class Planning(Settings):
-    """A sweep that has been read and found right: its file's text, its base with all defaults spelled out, and its axes."""
+    """A sweep that has been read and found right: its file's text, its base with all defaults spelled out, its axes, its search."""
 
     text: str
     base: dict[str, Any]
     axes: tuple[Axis, ...]
+    search: Search | None = None
 
-    def configs(self, problems: Path | None = None) -> list[tuple[dict[str, Any], Config]]:
-        """The values of the axes and the config of each run, in order. Raises `ConfigError` with every mistake."""
+    def configs(self, trials: Sequence[Mapping[str, Any]] = ({},), problems: Path | None = None) -> list[tuple[dict[str, Any], Config]]:
+        """The values and the config of each run, in order: all combinations of the axes, for each of the `trials` of a search.
+
+        Raises `ConfigError` with every mistake.
+        """
         found, mistakes = [], {}
-        for values in product(self.axes):
+        for values in ({**trial, **rest} for trial in trials for rest in product(self.axes)):
             try:
                 found.append((values, vary(self.base, values, problems)))
             except ConfigError as error:
@@ -139,20 +147,20 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), problems: Path | None 
     axes, mistakes = read_axes(sweep.axes, sweep.zip, sweep.seeds)
     base, wrong = _read_base(sweep, path.parent, overrides, problems)
     mistakes += wrong
-    runs = 1
-    for axis in axes:
-        runs *= len(axis.rows)
-    if not axes and not mistakes:
+    mistakes += _wrong_search(sweep.search, axes, base.get("execution", {}))
+    searched = list(ends(sweep.search.ranges())) if sweep.search and not mistakes else []
+    runs = math.prod(len(axis.rows) for axis in axes) * (sweep.search.trials if sweep.search else 1)
+    if not axes and sweep.search is None and not mistakes:
         mistakes.append(
             'it has no axis, and so there is nothing to sweep over; write [axes] with "parameters.D" = [0.01, 0.02], or seeds = 3'
         )
     if runs > LARGEST:
         mistakes.append(f"{runs:,} runs are more than {LARGEST:,}; leave out some values")
     elif not wrong:
-        mistakes += _wrong_values(base, axes, problems)
+        mistakes += _wrong_values(base, [*axes, *searched], problems) or _without_effect(base, searched, problems)
     if mistakes:
         raise ConfigError([printable(mistake) for mistake in dict.fromkeys(mistakes)], str(path))
-    return Planning(text=path.read_text(encoding="utf-8"), base=base, axes=tuple(axes))
+    return Planning(text=path.read_text(encoding="utf-8"), base=base, axes=tuple(axes), search=sweep.search)
 
 
 def parse_sweep(document: Mapping[str, Any], source: str = "") -> Sweep:
@@ -203,6 +211,30 @@ def _wrong_values(base: Mapping[str, Any], axes: Sequence[Axis], problems: Path 
                 vary(base, dict(zip(axis.keys, row, strict=True)), problems)
             except ConfigError as error:
                 mistakes += [text if text.startswith("axis ") else f"axis '{', '.join(axis.keys)}': {text}" for text in error.mistakes]
+    return mistakes
+
+
+def _wrong_search(search: Search | None, axes: Sequence[Axis], execution: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a search, and with it beside the axes and `[execution]` of the base."""
+    if search is None:
+        return []
+    limits = [
+        f"execution.{name} would end the trials of a search before their objective counts; leave it out ({instead})"
+        for name, instead in (("wall_limit", "[engine] has a time_limit"), ("step_limit", "[search.halving] limits steps"))
+        if execution.get(name)
+    ]
+    fixed = {key for axis in axes for key in axis.keys}
+    both = [f"'{key}' is both searched for and an axis; keep one of them" for key in search.ranges() if key in fixed]
+    return search.mistakes() + both + limits
+
+
+def _without_effect(base: Mapping[str, Any], searched: Sequence[Axis], problems: Path | None) -> list[str]:
+    """Keys of a search of which all values give the same run."""
+    mistakes = []
+    for axis in searched:
+        configs = [vary(base, {axis.keys[0]: row[0]}, problems) for row in axis.rows]
+        if len({run_name(config, "", {}) for config in configs}) < len(configs):
+            mistakes.append(f"search.space.{axis.keys[0]} changes nothing that defines a result; take it out")
     return mistakes
 
 

@@ -93,6 +93,11 @@ class Slurm:
             from submitit import SlurmExecutor
         except ImportError as error:
             raise ConfigError("the engine 'slurm' is not installed; type: pip install 'sciml-jax[cluster]'") from error
+        if settings.ensemble > 1:
+            raise ConfigError(
+                f"--slurm and ensemble = {settings.ensemble} do not go together: each run is a task of an array; write ensemble = 1, "
+                "or leave --slurm out"
+            )
         missing = [command for command in COMMANDS if shutil.which(command) is None]
         if missing:
             raise ConfigError(f"--slurm: there is no `{missing[0]}` here; type this on a machine of a Slurm cluster, or leave --slurm out")
@@ -257,7 +262,7 @@ def _note(each: Submitted, job: Found, folder: Path) -> dict[str, Any] | None:
         return None
     if saved:
         return rows[-1] | {"adopted": False}
-    reason, told = OVER[job.state], judge(directory, 1)
+    reason, told = OVER[job.state], judge(directory, 1, step_limit=each.task.step_limit)
     if reason == Reason.ERROR and told.reason in (Reason.DISK, Reason.MEMORY):
         return write_note(each.task, told)
     ended = f" as {job.state}" if job.state else ""
@@ -268,7 +273,7 @@ def _note(each: Submitted, job: Found, folder: Path) -> dict[str, Any] | None:
 def _note_on_complete(task: Task) -> dict[str, Any] | None:
     """The last note on a complete run, written if need be; None for one that is not complete."""
     directory = Path(task.directory)
-    ending = judge(directory, None)
+    ending = judge(directory, None, step_limit=task.step_limit)
     if ending.reason not in (Reason.DONE, Reason.DIVERGED):
         return None
     rows = read_attempts(directory)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sciml.batch import attempt
-from sciml.batch.ending import FAILURES, Reason
+from sciml.batch.ending import FAILURES, Reason, has_reached
 from sciml.batch.plan import Plan, PlannedRun, is_sweep, read_plan
 from sciml.errors import ConfigError, RunError
 from sciml.runs.config import read_toml
@@ -25,12 +25,16 @@ class State(StrEnum):
     OK = "ok"
     DIVERGED = "diverged"
     FAILED = "failed"
+    PAUSED = "paused"
+    """At its step limit: the rung of a search, or `execution.step_limit`."""
     STOPPED = "stopped"
     RUNNING = "running"
     WAITING = "waiting"
 
 
 COMPLETE = frozenset({State.OK, State.DIVERGED})
+WELL = frozenset({State.OK, State.PAUSED})
+"""States of runs that went as far as they were to go."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,13 @@ class RunState:
     reason: str = ""
     """Why it failed, diverged or stopped."""
     detail: str = ""
+    trial: int | None = None
+    """The trial of a search that it belongs to; None in other sweeps."""
+    searched: Mapping[str, Any] = field(default_factory=dict)
+    """The values of the searched keys."""
+    rung: int = 0
+    objective: float | None = None
+    """The objective of the search, where the run went well and has it."""
 
     @cached_property
     def attempts(self) -> tuple[dict[str, Any], ...]:
@@ -70,7 +81,12 @@ def read_states(directory: Path) -> list[RunState]:
 
 def run_state(plan: Plan, run: PlannedRun) -> RunState:
     """How one run of a plan stands."""
-    return _state(run.index, run.name, run.values, plan.run_directory(run))
+    state = _state(run.index, run.name, run.values, plan.run_directory(run), run.step_limit)
+    if plan.search is None:
+        return state
+    objective = plan.search.read(state.result) if state.state in WELL else None
+    searched = {key: run.values[key] for key in plan.keys}
+    return replace(state, trial=run.trial, searched=searched, rung=run.rung, objective=objective)
 
 
 def count_states(states: Sequence[RunState]) -> dict[str, int]:
@@ -87,7 +103,7 @@ def _runs_below(directory: Path) -> Iterator[RunState]:
         yield _state(index, folder.name, values, folder)
 
 
-def _state(index: int, name: str, values: dict[str, Any], directory: Path) -> RunState:
+def _state(index: int, name: str, values: dict[str, Any], directory: Path, step_limit: int | None = None) -> RunState:
     try:
         result = read_result(directory)
         if is_complete(result):
@@ -103,6 +119,8 @@ def _state(index: int, name: str, values: dict[str, Any], directory: Path) -> Ru
         state = State.RUNNING
     elif reason in FAILURES and not last["again"]:
         state = State.FAILED
+    elif has_reached(result, step_limit):
+        state = State.PAUSED
     elif reason == Reason.STOPPED:
         state = State.STOPPED
     else:

@@ -19,8 +19,10 @@ import sciml
 from sciml.batch import attempt, engines, plan
 from sciml.batch.ending import RETRIED, Ending, Reason
 from sciml.batch.plan import Plan, PlannedRun
+from sciml.batch.search import go_on
 from sciml.batch.settings import Engine, read_sweep
-from sciml.batch.state import COMPLETE, RunState, State, run_state
+from sciml.batch.state import COMPLETE, RunState, State, read_states, run_state
+from sciml.batch.trials import gather, is_over
 from sciml.errors import ConfigError, RunError, ScimlError
 from sciml.runs import files
 from sciml.runs.interrupt import Interrupt, Interrupted, watched
@@ -49,7 +51,7 @@ class Listener:
         """A sentence that the user should read."""
 
     def planned(self, plan: Plan, complete: int) -> None:
-        """Runs are about to start, `complete` of them were before."""
+        """Runs are about to start, `complete` of them were before; in a search, before every round and rung."""
 
     def ended(self, run: PlannedRun, note: dict[str, Any], done: int) -> None:
         """An attempt has ended; `done` runs need no other."""
@@ -66,7 +68,7 @@ def sweep(
     listener: Listener | None = None,
     **engine: Any,
 ) -> SweepRuns:
-    """Make every run of a sweep that is not complete yet, and return them all.
+    """Make every run of a sweep that is not complete yet, and return them all; of a search, round after round to its end.
 
     `source` is a sweep's file (its directory is made below `out`, and named after the file), the name of a shipped one, or the
     directory of a sweep that goes on. `overrides` are `key.path=value` texts on its base; `engine` are settings of `[engine]`
@@ -148,21 +150,21 @@ class _Scheduler:
 
     def run(self, slurm: bool) -> None:
         """Raises `Interrupted` after a signal, `RunError` when the disk is full, once every run has ended."""
-        states = [run_state(self.plan, run) for run in self.plan.runs]
-        waiting = [(run, state) for run, state in zip(self.plan.runs, states, strict=True) if self._is_to_do(state)]
-        self.done = len(states) - len(waiting)
-        self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
-        self._refuse_changed_problems(bool(waiting))
-        waiting.sort(key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
-        engine = engines.make_engine(self.settings, self.plan.directory, slurm)
         stop = self.plan.directory / STOP
+        waiting = self._find_waiting(self.plan.runs)
+        engine = engines.make_engine(self.settings, self.plan.directory, slurm)
         try:
-            for run, state in waiting:
-                before = attempt.count_failures(state.attempts) if self.retry_failed else 0
-                self.allowed[run.index] = before + self.settings.retries + 1
-            for runs in together(waiting, self.settings.ensemble):
-                self._submit(engine, runs)
-            self._wait(engine, stop)
+            while True:
+                for run, state in waiting:
+                    before = attempt.count_failures(state.attempts) if self.retry_failed else 0
+                    self.allowed[run.index] = before + self.settings.retries + 1
+                for runs in together(waiting, self.settings.ensemble):
+                    self._submit(engine, runs)
+                self._wait(engine, stop)
+                more = self._grow()
+                if not more:
+                    break
+                waiting = self._find_waiting(more)
         except BaseException:
             stop.touch()
             self._kill_if_impatient()
@@ -172,8 +174,25 @@ class _Scheduler:
             stop.unlink(missing_ok=True)
         self._say_why_it_ends()
 
+    def _find_waiting(self, runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunState]]:
+        """What is to be done among `runs`, in the order in which it is to begin."""
+        states = [run_state(self.plan, run) for run in self.plan.runs]
+        waiting = [(run, states[run.index]) for run in runs if self._is_to_do(states[run.index])]
+        self.done = len(states) - len(waiting)
+        self.listener.planned(self.plan, sum(state.state in COMPLETE for state in states))
+        self._refuse_changed_problems(bool(waiting))
+        return sorted(waiting, key=lambda pair: (pair[1].state != State.RUNNING, pair[0].index))  # adopted runs already have their cores
+
+    def _grow(self) -> list[PlannedRun]:
+        """The runs that a search begins or goes on with, once all that were planned are settled."""
+        if self.interrupt.signal is not None or self.disk_full:
+            return []
+        before = self.plan.runs
+        self.plan = go_on(self.plan) or self.plan
+        return [run for run in self.plan.runs if run.index >= len(before) or run != before[run.index]]
+
     def _is_to_do(self, state: RunState) -> bool:
-        if state.state in COMPLETE:
+        if state.state in COMPLETE or state.state == State.PAUSED:
             return False
         exhausted = attempt.count_failures(state.attempts) > self.settings.retries and state.reason in RETRIED
         return self.retry_failed or not exhausted or state.state == State.RUNNING
@@ -197,6 +216,7 @@ class _Scheduler:
             time_limit=self.settings.time_limit,
             grace=self.settings.grace,
             stop=str(self.plan.directory / STOP),
+            step_limit=run.step_limit,
         )
 
     def _wait(self, engine: engines.Engine, stop: Path) -> None:
@@ -257,6 +277,8 @@ class _Scheduler:
             raise Interrupted(directory, self.interrupt.signal, f"{self.done} of {len(self.plan.runs)} runs", "sweep")
         if self.disk_full:
             raise RunError(f"{self.disk_full}\nno further run was started; `sciml sweep {directory}` goes on when there is room")
+        if self.plan.search is not None and not is_over(self.plan.search, gather(self.plan.search, read_states(directory))):
+            self.listener.message(f"the search is not over: some runs stopped early; `sciml sweep {directory}` goes on with them")
 
 
 def together(waiting: Sequence[tuple[PlannedRun, RunState]], most: int) -> list[list[PlannedRun]]:
@@ -268,7 +290,8 @@ def together(waiting: Sequence[tuple[PlannedRun, RunState]], most: int) -> list[
     open_groups: dict[str, list[PlannedRun]] = {}
     for run, state in waiting:
         alone = state.state == State.RUNNING or attempt.count_failures(state.attempts) > 0 or run.config.get("kind") != "pde"
-        key = str(run.index) if alone else json.dumps({name: value for name, value in run.config.items() if name != "seed"}, sort_keys=True)
+        same = [run.step_limit, {name: value for name, value in run.config.items() if name != "seed"}]
+        key = str(run.index) if alone else json.dumps(same, sort_keys=True)
         if len(open_groups.get(key, ())) in (0, most):
             open_groups[key] = []
             groups.append(open_groups[key])

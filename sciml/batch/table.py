@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sciml.batch.state import RunState, read_states
+from sciml.batch.state import WELL, RunState, read_states
 
 Format = Literal["csv", "latex", "json"]
 FORMATS = ("csv", "latex", "json")
 Row = dict[str, Any]
+Measure = Literal["error", "residual", "objective"]
 
 RESULTS = ("state", "error", "residual", "steps", "seconds", "attempts", "reason", "detail")
 """Columns behind those of the axes."""
@@ -28,7 +29,8 @@ def table(directory: str | Path, to: Format | None = None) -> list[Row] | str:
     """The runs of a sweep, or of a folder of runs, in the plan's order.
 
     Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `residual` (mean square on fresh
-    points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown coefficient. With `to`, the same as text.
+    points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown coefficient. Runs of a search also have
+    `trial`, `rung` (how far halving has let the trial go) and `objective`. With `to`, the same as text.
     """
     rows = table_rows(read_states(Path(directory)))
     return rows if to is None else format_table(rows, to)
@@ -53,22 +55,39 @@ def over_seeds(states: Sequence[RunState]) -> list[Row]:
 
     The spread is the distance of the quartiles. An error that is not known counts as infinite, so that a seed that failed shows
     in the worst and, if there are many, in the median. Without any known error, the residual on fresh points takes its place.
+    Of a search, per trial: the objective of all its runs.
     """
-    measure = "error" if any(_error(state) is not None for state in states) else "residual"
-    groups: dict[str, tuple[Row, list[RunState]]] = {}
+    groups: dict[str, list[RunState]] = {}
     for state in states:
-        values = {key: value for key, value in state.values.items() if key != "seed"}
-        groups.setdefault(json.dumps(values, sort_keys=True), (values, []))[1].append(state)
-    return [values | _spread(members, measure) for values, members in groups.values()]
+        groups.setdefault(json.dumps(_of_group(state), sort_keys=True), []).append(state)
+    measure = measure_of(states)
+    return [_of_group(members[0]) | _spread(members, measure) for members in groups.values()]
+
+
+def measure_of(states: Sequence[RunState]) -> Measure:
+    """What says how good a run is: the objective of a search, the error, or the residual where no run has a reference."""
+    if any(state.trial is not None for state in states):
+        return "objective"
+    return "error" if any(_error(state) is not None for state in states) else "residual"
+
+
+def _of_group(state: RunState) -> Row:
+    """What the runs that `over_seeds` puts together have in common."""
+    if state.trial is not None:
+        return {"trial": state.trial, "rung": state.rung} | dict(state.searched)
+    return {key: value for key, value in state.values.items() if key != "seed"}
 
 
 def _row(state: RunState) -> Row:
     result = state.result
     unknowns = {f"unknown.{name}": found.get("value") for name, found in (result.get("unknowns") or {}).items()}
+    trial = {} if state.trial is None else {"trial": state.trial, "rung": state.rung}
     return {
         "run": state.name,
+        **trial,
         **state.values,
         "state": str(state.state),
+        **({"objective": state.objective} if trial else {}),
         "error": _error(state),
         "residual": _residual(state),
         "steps": result.get("steps"),
@@ -88,9 +107,11 @@ def _residual(state: RunState) -> float | None:
     return (state.result.get("validation") or {}).get("mean_square")
 
 
-def _spread(members: Sequence[RunState], measure: str) -> Row:
-    read = _error if measure == "error" else _residual
-    known = [read(state) if state.state == "ok" else None for state in members]
+READ = {"error": _error, "residual": _residual, "objective": lambda state: state.objective}
+
+
+def _spread(members: Sequence[RunState], measure: Measure) -> Row:
+    known = [READ[measure](state) if state.state in WELL else None for state in members]
     values = sorted(math.inf if value is None else value for value in known)
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 and math.isfinite(values[-1]) else None
     numbers = {
@@ -101,7 +122,7 @@ def _spread(members: Sequence[RunState], measure: str) -> Row:
     }
     return {
         "runs": len(members),
-        "ok": sum(state.state == "ok" for state in members),
+        "ok": sum(state.state in WELL for state in members),
         "measure": measure,
         **{name: value if value is not None and math.isfinite(value) else None for name, value in numbers.items()},
     }

@@ -65,6 +65,8 @@ class Execution(Settings):
     """Points whose derivatives are held at a time; without it, chosen for the device."""
     wall_limit: float | None = Field(default=None, gt=0, examples=[3600.0])
     """Seconds after which the run saves and stops."""
+    step_limit: int | None = Field(default=None, ge=0, examples=[1000])
+    """Optimiser steps at which the run saves and stops, rounded up to its next row of metrics; 0 takes a limit away again."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Shortest time between two checkpoints."""
     report: bool = True

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAME = "result.json"
 SCHEMA_VERSION = 1
 
-PHASES, TARGET_ERROR, WALL_LIMIT, SIGNAL = "phases", "target error", "wall limit", "signal"
+PHASES, TARGET_ERROR, STEP_LIMIT, WALL_LIMIT, SIGNAL = "phases", "target error", "step limit", "wall limit", "signal"
 """Why a run ended: its phases did, or one of these came before."""
 
 

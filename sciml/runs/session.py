@@ -19,7 +19,7 @@ from sciml.runs.crash_points import reach
 from sciml.runs.interrupt import Interrupt, Interrupted
 from sciml.runs.listener import Listener
 from sciml.runs.result import NAME as RESULT
-from sciml.runs.result import PHASES, SIGNAL, TARGET_ERROR, WALL_LIMIT, Result, compose, training_part
+from sciml.runs.result import PHASES, SIGNAL, STEP_LIMIT, TARGET_ERROR, WALL_LIMIT, Result, compose, training_part
 from sciml.runs.stopwatch import Stopwatch
 from sciml.runs.store import Checkpoint, Store
 
@@ -104,6 +104,9 @@ class Session:
         """Train to the end, or until a target, a limit or a signal says otherwise. Everything is saved on return."""
         if not self.begin():
             return
+        if self.training.get("outcome") == Outcome.STOPPED and self._is_at_step_limit(self.training["step"]):
+            self.training |= {"ended_by": STEP_LIMIT}
+            return
         snapshots = self.experiment.train(resume=self.resumed, every=self.config.log_every)
         while True:
             with self.watch.training() as lap:
@@ -163,12 +166,21 @@ class Session:
         if self._reaches_target(error):
             self.listener.message(f"step {snapshot.step}: error {error:.2e}, the target of {self.config.stop.target_error:.2e} is reached")
             return Outcome.OK, TARGET_ERROR
+        if self._is_at_step_limit(snapshot.step):
+            self.listener.message(
+                f"step {snapshot.step}: step limit of {self.config.execution.step_limit}; "
+                f"`sciml resume {self.directory} --set execution.step_limit=0` goes on"
+            )
+            return Outcome.STOPPED, STEP_LIMIT
         if self.interrupt.signal is not None:
             return Outcome.STOPPED, SIGNAL
         if limit is not None and self.watch.session >= limit:
             self.listener.message(f"step {snapshot.step}: wall limit of {limit:g} s; `sciml resume {self.directory}` goes on")
             return Outcome.STOPPED, WALL_LIMIT
         return None, ""
+
+    def _is_at_step_limit(self, step: int) -> bool:
+        return 0 < (self.config.execution.step_limit or 0) <= step
 
     def _reaches_target(self, error: float | None) -> bool:
         target = self.config.stop.target_error

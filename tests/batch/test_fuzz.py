@@ -47,6 +47,17 @@ ranges = st.fixed_dictionaries(
 axes = st.dictionaries(keys | paths, st.lists(small, max_size=3) | ranges | values, max_size=3)
 
 
+searches = st.fixed_dictionaries(
+    {"objective": st.just("error") | words, "trials": small, "space": axes},
+    optional={
+        "method": st.sampled_from(["tpe", "sobol", "x"]),
+        "round": small,
+        "seed": small,
+        "halving": st.dictionaries(st.sampled_from(["first", "factor", "x"]), small),
+    },
+)
+
+
 def told(error: ConfigError) -> None:
     """The mistakes are sentences: not empty, on one line each, and printable."""
     assert error.mistakes
@@ -83,6 +94,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "zip": st.lists(axes, max_size=2) | values,
             "seeds": small | values,
             "set": axes | values,
+            "search": searches | values,
             "engine": axes | values,
             "stray": values,
         },

@@ -239,6 +239,8 @@ def test_without_slurm_nothing_starts(cluster: Cluster) -> None:
         sciml.sweep(cluster.plan(), slurm=True)
     with pytest.raises(ConfigError, match="--slurm and --workers do not go together"):
         sciml.sweep(cluster.sweep, slurm=True, workers=2)
+    with pytest.raises(ConfigError, match="--slurm and ensemble = 2 do not go together"):
+        sciml.sweep(cluster.sweep, slurm=True, ensemble=2)
     assert not cluster.runs
 
 

@@ -58,7 +58,7 @@ configs = st.builds(
     stop=st.builds(Stop, target_error=maybe(positive)),
     warm_start=maybe(st.text(min_size=1)),
     log_every=counts,
-    execution=st.builds(Execution, threads=maybe(counts), block=maybe(counts), wall_limit=maybe(positive)),
+    execution=st.builds(Execution, threads=maybe(counts), block=maybe(counts), wall_limit=maybe(positive), step_limit=maybe(counts)),
 )
 
 

@@ -227,6 +227,25 @@ def test_the_wall_limit_stops_and_the_run_goes_on_later(tmp_path: Path, undistur
     assert content(stopped.directory) == undisturbed
 
 
+def test_a_run_that_is_lengthened_limit_by_limit_is_the_same_run(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    stopped = execute.run(config("execution.step_limit=15"), tmp_path)
+    assert (stopped.outcome, stopped.result["ended_by"], stopped.result["steps"]) == (Outcome.STOPPED, "step limit", 20)
+    recorder = Recorder()
+    for limit, steps in ((15, 20), (20, 20), (40, 40)):
+        longer = execute.resume(stopped.directory, more=[f"execution.step_limit={limit}"], listener=recorder)
+        assert (longer.outcome, longer.result["ended_by"], longer.result["steps"]) == (Outcome.STOPPED, "step limit", steps)
+    assert recorder.steps == [30, 40], "what is at its limit trains no further"
+    assert execute.resume(stopped.directory, more=["execution.step_limit=0"]).outcome == Outcome.OK
+    assert content(stopped.directory) == undisturbed
+
+
+def test_a_step_limit_is_reached_whatever_stopped_the_run_there(tmp_path: Path) -> None:
+    stopped = execute.run(config("execution.wall_limit=1e-6"), tmp_path)
+    assert (stopped.result["ended_by"], stopped.result["steps"]) == ("wall limit", 10)
+    again = execute.resume(stopped.directory, more=["execution.step_limit=10"])
+    assert (again.result["ended_by"], again.result["steps"]) == ("step limit", 10)
+
+
 def test_seconds_add_up_over_sessions(tmp_path: Path) -> None:
     totals = []
     stopped = execute.run(config("execution.wall_limit=1e-6"), tmp_path)
