@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import psutil
 import dask
+import psutil
 import pytest
 
 import sciml

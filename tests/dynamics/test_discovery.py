@@ -9,8 +9,9 @@ from systems import lotka_volterra_path
 
 import sciml
 from sciml.dynamics.discovered import library_from, library_text
-from sciml.dynamics.discovery import lengths, prepare
 from sciml.dynamics.library import functions, polynomials, user_terms
+from sciml.dynamics.preparing import prepare
+from sciml.dynamics.stages import lengths
 from sciml.errors import ProblemError
 from sciml.runs import execute
 from sciml.runs.config import parse_config

@@ -9,9 +9,11 @@ from flax import nnx
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
-from sciml.dynamics.discovery import build_field, choose_noise, look, match, sparse_start
+from sciml.dynamics.first_look import choose_noise, look
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
+from sciml.dynamics.starting_fields import build_field, match
+from sciml.dynamics.starting_terms import sparse_start
 from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
 from sciml.errors import ProblemError
 from sciml.nets.model import trainable_mask
