@@ -153,5 +153,6 @@ def stored_field(stored: xarray.Dataset, trained: VectorField | None) -> VectorF
     if "library" not in stored.attrs:
         return None
     states, channels = json.loads(stored.attrs["states"]), tuple(str(name) for name in stored["channel"].values)
-    sparse = SparseLibrary(library_from(stored.attrs["library"]), stored["coefficients"].values, tuple(states), channels)
+    inclusion = stored["inclusion"].values if "inclusion" in stored else None
+    sparse = SparseLibrary(library_from(stored.attrs["library"]), stored["coefficients"].values, tuple(states), channels, inclusion)
     return Universal(trained.known, sparse) if isinstance(trained, Universal) else sparse

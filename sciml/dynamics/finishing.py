@@ -45,10 +45,11 @@ def read_out(stage: Shooting, theta: Array) -> tuple[Shooting, Refit]:
     The network's own trajectories, dense and without noise, take the place of the data in the search for terms. States that
     nobody measured have no units that symbols could be given in: the network stays.
     """
-    own = as_it_is(stage, theta, stage.unscaled(theta, jax.jit(lambda theta: stage.paths(theta).states)(theta)))
+    paths = jax.jit(lambda theta: stage.paths(theta).states)(theta)
+    own = as_it_is(stage, theta, stage.unscaled(theta, paths))
     trained = stage.with_noise(np.maximum(own.sigma, QUIETEST * np.asarray(stage.channel_size)))
     field = stage.field_of(theta)
-    if set(field.states) != set(field.channels) or not np.isfinite(own.sigma).all():
+    if set(field.states) != set(field.channels) or not np.isfinite(paths).all():
         return trained, own
     sparse = _read(field, _dense(stage, theta), stage.states)
     candidate = trained.with_field(sparse)

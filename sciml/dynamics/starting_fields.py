@@ -62,7 +62,8 @@ def build_field(
         assert problem is not None
         return Given(problem)
     if isinstance(settings, SparseField):
-        return SparseLibrary(*sparse_start(series, noise, settings), states, series.names)
+        library, coefficients, inclusion = sparse_start(series, noise, settings)
+        return SparseLibrary(library, coefficients, states, series.names, inclusion)
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
         return SecondOrder(network=net, scaling=scaling, states=states, channels=series.names)

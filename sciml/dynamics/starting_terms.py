@@ -13,18 +13,18 @@ from sciml.dynamics.sparse import SparseModel, affordable, discover_sparse
 from sciml.settings import SparseField
 
 
-def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField) -> tuple[Library, np.ndarray]:
-    """The terms that the data choose, and their coefficients `(terms, states)`: what shooting and the refit begin with.
+def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField) -> tuple[Library, np.ndarray, np.ndarray]:
+    """The terms that the data choose, their coefficients and inclusion probabilities `(terms, states)`: what the fit begins with.
 
     Where errors are factors, logarithms are what has normal errors, and their derivatives are growth rates: terms are then chosen
     for x'/x as a polynomial of the states, of degree one or, where there are enough data, two, if nothing else is asked for.
     """
     if not isinstance(noise, LogNormal):
-        model = discover_sparse(series, _library(settings, series), resamples=0)
-        return model.library, model.coefficients
+        model = discover_sparse(series, _library(settings, series))
+        return model.library, model.coefficients, model.inclusion
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
     degrees = (1, 2) if settings.degree is None else (max(settings.degree - 1, 1),)
-    model = discover_sparse(logarithms, affordable([_growth_terms(series, degree) for degree in degrees], series), resamples=0)
+    model = discover_sparse(logarithms, affordable([_growth_terms(series, degree) for degree in degrees], series))
     return _from_growth_rates(model, series)
 
 
@@ -40,7 +40,7 @@ def _growth_terms(series: TimeSeries, degree: int) -> Library:
     return Library(variables, tuple(Term(tuple(map(written, term.factors))) for term in polynomials(variables, degree).terms))
 
 
-def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library, np.ndarray]:
+def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library, np.ndarray, np.ndarray]:
     """x' = x g(x) as a library of its own, from the growth rates g of the logarithms."""
 
     def powers(term: Term, state: int) -> tuple[tuple[int, int], ...]:
@@ -51,7 +51,7 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library,
         return tuple(sorted(found.items()))
 
     entries = {
-        (powers(model.library.terms[row], state), state): float(model.coefficients[row, state])
+        (powers(model.library.terms[row], state), state): (float(model.coefficients[row, state]), float(model.inclusion[row, state]))
         for row, state in np.argwhere(model.coefficients != 0)
     }
     terms = sorted({key for key, _ in entries}, key=lambda key: (sum(power for _, power in key), key)) or [((0, 1),)]
@@ -59,8 +59,9 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library,
         (*series.names, *series.control_names),
         tuple(Term(tuple(Factor("", ((index, 1.0),), power) for index, power in key)) for key in terms),
     )
-    matrix = np.array([[entries.get((key, state), 0.0) for state in range(series.channels)] for key in terms])
-    return library, matrix.reshape(len(terms), series.channels)
+    found = np.array([[entries.get((key, state), (0.0, 0.0)) for state in range(series.channels)] for key in terms])
+    coefficients, inclusion = np.moveaxis(found.reshape(len(terms), series.channels, 2), -1, 0)
+    return library, coefficients, inclusion
 
 
 def _library(settings: SparseField, series: TimeSeries) -> Library | None:
