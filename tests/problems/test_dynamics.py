@@ -14,6 +14,7 @@ TRUTH = {
     "lorenz": {"sigma": 10.0, "rho": 28.0, "beta": 8 / 3},
     "fitzhugh_nagumo": {"a": 0.2, "b": 0.2, "c": 3.0},
     "robertson": {"k1": 0.04, "k2": 3e7, "k3": 1e4},
+    "lotka_volterra_ude": {"x': x y": -0.9, "y': x y": 0.8},
 }
 
 
