@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from sciml.conditions import Term as Term
     from sciml.domain import Box as Box
     from sciml.dynamics.discovered import Discovered as Discovered
-    from sciml.dynamics.discovery import discover as discover
     from sciml.dynamics.noise import Counts as Counts
     from sciml.dynamics.noise import Gaussian as Gaussian
     from sciml.dynamics.noise import LogNormal as LogNormal
+    from sciml.dynamics.preparing import discover as discover
     from sciml.dynamics.problem import Dynamics as Dynamics
     from sciml.dynamics.series import TimeSeries as TimeSeries
     from sciml.errors import ConfigError as ConfigError
@@ -70,7 +70,7 @@ _HOMES = {
     "sciml.conditions": ("Condition", "Data", "Dirichlet", "Initial", "Integral", "Neumann", "Periodic", "Robin", "Term"),
     "sciml.domain": ("Box",),
     "sciml.dynamics.discovered": ("Discovered",),
-    "sciml.dynamics.discovery": ("discover",),
+    "sciml.dynamics.preparing": ("discover",),
     "sciml.dynamics.noise": ("Counts", "Gaussian", "LogNormal"),
     "sciml.dynamics.problem": ("Dynamics",),
     "sciml.dynamics.series": ("TimeSeries",),

@@ -164,7 +164,7 @@ class SparseField(Settings):
 
 
 class NeuralField(Settings):
-    """A network for the whole vector field, with a sparse model read out of it."""
+    """A network for the whole vector field, and a sparse model in its place where one fits about as well."""
 
     kind: Literal["neural"] = "neural"
     width: int = Field(default=24, ge=1)

@@ -19,6 +19,8 @@ from sciml.dynamics import equations as symbols
 from sciml.dynamics import forecast as ahead
 from sciml.dynamics import vector_fields
 from sciml.dynamics.forecast import Band, Score
+from sciml.dynamics.integrate import Failure
+from sciml.dynamics.integrate import failure as why
 from sciml.dynamics.library import Factor, Library, Term
 from sciml.dynamics.refit import LEVEL, Coefficient, Refit
 from sciml.dynamics.series import TimeSeries
@@ -68,6 +70,11 @@ class Discovered:
     def coefficients(self) -> dict[str, Coefficient]:
         """Every named coefficient with its standard error and interval, or why there is none."""
         return self.fit.coefficients
+
+    @property
+    def inclusion(self) -> dict[str, float]:
+        """How often resamples of the data choose each term, 0 to 1; empty where the terms were not chosen from the data."""
+        return self.shooting.field.inclusion()
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -121,9 +128,19 @@ class Discovered:
 
     @cached_property
     def predictions(self) -> tuple[np.ndarray, ...]:
-        """What the channels would show at the measured times, `(n, channels)` per trajectory."""
+        """What the channels would show at the measured times, `(n, channels)` per trajectory; NaN where the solver did not get to."""
         shown = np.asarray(jax.jit(self.shooting.predictions)(jnp.asarray(self.fit.theta)))
-        return self._in_order(shown)
+        return self._in_order(np.where(np.isfinite(shown), shown, np.nan))
+
+    @cached_property
+    def failure(self) -> Failure | None:
+        """Why the solver does not get through the first window in which it gives up; None where it gets through all."""
+        paths = jax.jit(self.shooting.paths)(jnp.asarray(self.fit.theta))
+        stuck = np.flatnonzero(np.asarray(paths.code))
+        if not stuck.size:
+            return None
+        path = jax.tree.map(lambda leaf: leaf[stuck[0]], paths)
+        return why(path, self.shooting.windows.times[stuck[0]], self.shooting.integrator)
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Score]]:
@@ -165,6 +182,9 @@ class Discovered:
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing any of it."""
         found = []
+        if self.failure is not None:
+            where = f"after {self.series.time_name} = {self.failure.time:.4g}"
+            found.append(f"the solver does not get through the fitted windows, {where}: {self.failure.reason}; {self.failure.cure}")
         if not self.fit.converged:
             found.append("the refit did not converge: treat coefficients and intervals as provisional")
         if vector_fields.has_network(self.vector_field):
@@ -185,7 +205,7 @@ class Discovered:
             elif band.lost > 0.05:
                 found.append(f"{100 * band.lost:.0f} % of the draws run to infinity and are left out of the band: it is too narrow")
         scores = self.scores.get("held_out", {})
-        better = [name for name, each in scores.items() if name != "model" and each.rmse <= scores["model"].rmse]
+        better = [name for name, each in scores.items() if name != "model" and not scores["model"].rmse < each.rmse]
         if better:
             found.append(f"on the held-out data {' and '.join(better)} predicts at least as well: do not use this forecast")
         return tuple(found)
@@ -194,7 +214,9 @@ class Discovered:
         """What `result.json` adds for a discovery."""
         return {
             "equations": self.equations(),
-            "coefficients": {name: each._asdict() | {"level": LEVEL} for name, each in self.coefficients.items()},
+            "coefficients": {
+                name: each._asdict() | {"level": LEVEL, "inclusion": self.inclusion.get(name)} for name, each in self.coefficients.items()
+            },
             "noise": dict(zip(self.series.names, self.fit.sigma.tolist(), strict=True)) | {"kind": self.shooting.noise.kind},
             "forecast": self._forecast(),
             "scores": {what: {name: each._asdict() for name, each in rows.items()} for what, rows in self.scores.items()},
@@ -229,6 +251,10 @@ class Discovered:
         if (sparse := _sparse_part(self.shooting.field)) is not None:
             about_start = {"long_name": "coefficients that the fit started from, in units of which theta holds them"}
             variables["coefficients"] = (("term", "state"), np.asarray(sparse.matrix()), about_start)
+            if sparse.shares:
+                shares = np.zeros(sparse.active.shape)
+                shares[np.nonzero(sparse.active)] = sparse.shares
+                variables["inclusion"] = (("term", "state"), shares, {"long_name": "how often resamples of the data choose the term"})
             coordinates |= {"term": list(sparse.library.names()), "state": list(self.states)}
             stored |= {"library": library_text(sparse.library), "states": json.dumps(self.states)}
         return xarray.Dataset(variables, coordinates, about | stored)
@@ -246,7 +272,7 @@ class Discovered:
     def with_history(self, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Discovered:
         """The same with the rows of its training and the content of `result.json`."""
         fresh = replace(self, history=[dict(row) for row in history], result=dict(result))
-        for name in ("vector_field", "predictions", "bands", "drawn_bands", "scores", "warnings"):
+        for name in ("vector_field", "predictions", "failure", "bands", "drawn_bands", "scores", "warnings"):
             if name in self.__dict__:
                 fresh.__dict__[name] = self.__dict__[name]
         return fresh
@@ -268,7 +294,7 @@ class Discovered:
         states = np.asarray(
             jax.jit(lambda theta, fine: self.shooting.paths_at(theta, fine))(jnp.asarray(self.fit.theta), jnp.asarray(fine))
         )
-        return tuple(zip(fine, states, strict=True))
+        return tuple(zip(fine, np.where(np.isfinite(states), states, np.nan), strict=True))
 
     @cached_property
     def curves(self) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]:

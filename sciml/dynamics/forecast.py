@@ -87,8 +87,9 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
 
 
 def score(predicted: np.ndarray, measured: np.ndarray) -> Score:
-    """Of predictions `(n, channels)` against measurements with NaN where there is none."""
+    """Of predictions `(n, channels)` against measurements with NaN where there is none; NaN where a prediction is not finite."""
     there = ~np.isnan(measured)
+    predicted = np.where(np.isfinite(predicted), predicted, np.nan)
     error = np.where(there, predicted - np.nan_to_num(measured), 0.0)
     mean = np.nansum(measured, axis=0) / np.maximum(there.sum(axis=0), 1)
     total = float(np.sum(np.where(there, measured - mean, 0.0) ** 2))
@@ -101,9 +102,11 @@ def score(predicted: np.ndarray, measured: np.ndarray) -> Score:
 
 def valid_time(times: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -> float:
     """How long the forecast is valid: from its first time to the one at which the running symmetric error first exceeds `VALID`."""
-    there = ~np.isnan(measured)
+    there, reached = ~np.isnan(measured), np.isfinite(predicted)
+    predicted = np.where(reached, predicted, 0.0)
     size = np.abs(predicted) + np.abs(np.nan_to_num(measured))
     relative = np.where(there & (size > 0), 200 * np.abs(predicted - np.nan_to_num(measured)) / np.where(size > 0, size, 1.0), 0.0)
+    relative = np.where(reached, relative, np.inf)
     running = np.cumsum(relative.sum(axis=1)) / np.maximum(np.cumsum(there.sum(axis=1)), 1)
     bad = np.flatnonzero(running > VALID)
     return float(times[bad[0] if bad.size else -1] - times[0])
@@ -154,6 +157,8 @@ def _bands(shooting: Shooting, fit: Refit, drawn: np.ndarray, random: np.random.
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """A square root of a covariance that may be singular."""
+    """A square root of a covariance that may be singular; not a number where a fit that went nowhere has none."""
+    if not np.isfinite(covariance).all():
+        return np.full_like(covariance, np.nan)
     sizes, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
     return vectors * np.sqrt(np.maximum(sizes, 0.0))

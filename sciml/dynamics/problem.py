@@ -24,7 +24,7 @@ class Dynamics(Coefficients):
 
     The arguments of `vector_field` are the states by name (and `t` and the series' controls, where it needs them); it returns the
     time derivative of each state, in the same order. A channel of the series that is called like a state measures it; anything
-    else that was measured is said by `observe`. See `docs/design.md`, 3.7.
+    else that was measured is said by `observe`. See `docs/design.md`, 3.8.
     """
 
     noise: ClassVar[Noise] = Gaussian()

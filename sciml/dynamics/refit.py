@@ -72,7 +72,8 @@ def refit(shooting: Shooting, theta: Array | np.ndarray, steps: int = 100, round
     """Fits all trainable numbers and all starting states by Levenberg-Marquardt, with the noise of each channel from its misfit.
 
     The standard deviations and the fit take turns until both have settled: maximum likelihood for normal noise on the noise's own
-    scale, corrected for the degrees of freedom. The covariance is that of `sciml.uncertainty` (Gauss-Newton).
+    scale, corrected for the degrees of freedom. The covariance is that of `sciml.uncertainty` (Gauss-Newton), not a number where the
+    solver does not reach all measured times.
     """
     sigma, found, taken = shooting.sigma, None, 0
     theta = jnp.asarray(theta, shooting.dtype)
@@ -80,12 +81,22 @@ def refit(shooting: Shooting, theta: Array | np.ndarray, steps: int = 100, round
     for _ in range(rounds):
         found = fit(theta, sigma)
         theta, taken = found.theta, taken + int(found.step)
+        if shooting.lost(found.residuals):
+            return _unreached(shooting, found.theta, np.asarray(sigma), taken)
         before, left = np.asarray(sigma), _degrees(shooting, found.jacobian)
         sigma = noise_level(shooting, shooting.misfits(np.asarray(found.residuals), before), left)
         if np.max(np.abs(np.log(np.asarray(sigma) / before))) < SETTLED:
             break
     assert found is not None
     return _describe(shooting, found, np.asarray(sigma), taken)
+
+
+def _unreached(shooting: Shooting, theta: Array, sigma: np.ndarray, steps: int) -> Refit:
+    """A fit whose solution does not reach all measured times: it says nothing about what the data determine."""
+    reason = "the solver does not reach all measured times"
+    values = {name: Coefficient(float(value), None, None, None, reason) for name, value in shooting.unknowns(theta).items()}
+    correlation, covariance = (np.full((size, size), np.nan) for size in (len(values), theta.size))
+    return Refit(np.asarray(theta), sigma, values, correlation, covariance, float("nan"), False, steps)
 
 
 def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.ndarray, steps: int) -> Refit:

@@ -229,13 +229,23 @@ class Shooting:
         """`(N,)`: which rows of `linearise` are measured values."""
         return jnp.concatenate([self._arrays.mask.ravel(), jnp.zeros(self.count * self.states, bool)])
 
+    def lost(self, residuals: Array) -> bool:
+        """Whether the solver did not reach a measured value, from the residuals of `linearise`."""
+        return bool(jnp.any(self.measured_rows() & (jnp.abs(residuals) >= LOST)))
+
     def misfits(self, residuals: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """Measured minus predicted on the noise's scale, `(W, m, channels)`, from the residuals of `linearise`; zero where not measured."""
         return residuals[: self.windows.mask.size].reshape(self.windows.mask.shape) * sigma
 
     def unscaled(self, theta: Array, paths: Array) -> np.ndarray:
-        """Measured minus predicted on the noise's scale for paths `(W, m, states)`: `(W, m, channels)`, zero where not measured."""
-        return np.asarray(self._misfits(jax.vmap(jax.vmap(self.field_of(theta).observe))(paths), self._arrays))
+        """Measured minus predicted on the noise's scale for paths `(W, m, states)`: `(W, m, channels)`, zero where not measured.
+
+        What the solver did not reach is missed by the size of its channel.
+        """
+        reached = jnp.all(jnp.isfinite(paths), axis=-1, keepdims=True)
+        known = jnp.where(reached, paths, self.anchors[:, None])
+        misfits = self._misfits(jax.vmap(jax.vmap(self.field_of(theta).observe))(known), self._arrays)
+        return np.asarray(jnp.where(reached | ~self._arrays.mask, misfits, self.channel_size))
 
     # -- what `train` asks for ----------------------------------------------------------------------------------------
 

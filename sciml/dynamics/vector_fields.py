@@ -45,6 +45,10 @@ class VectorField(eqx.Module):
         """Those of them that have bounds."""
         return {}
 
+    def inclusion(self) -> dict[str, float]:
+        """How often resamples of the data choose a coefficient's term, 0 to 1; empty where no terms were chosen from resamples."""
+        return {}
+
 
 class Scaling(NamedTuple):
     """What brings a network's inputs and outputs to order one: mean and size of each state and control, and the time scale."""
@@ -133,6 +137,9 @@ class Universal(VectorField):
     def unknowns(self) -> dict[str, Unknown]:
         return self.known.unknowns()
 
+    def inclusion(self) -> dict[str, float]:
+        return self.missing.inclusion()
+
 
 class SecondOrder(VectorField):
     """Newton's form: the states are the positions, then their velocities, and only the accelerations `(positions,)` are modelled.
@@ -162,16 +169,26 @@ class SparseLibrary(VectorField):
     sizes: tuple[float, ...] = eqx.field(static=True)
     active: np.ndarray
     """`(terms, states)`."""
+    shares: tuple[float, ...] = eqx.field(static=True)
+    """How often resamples choose each active term; empty where nobody counted."""
     library: Library = eqx.field(static=True)
     states: tuple[str, ...] = eqx.field(static=True)
     channels: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, library: Library, coefficients: np.ndarray, states: tuple[str, ...], channels: tuple[str, ...]) -> None:
-        """`coefficients` `(terms, states)`; a candidate is active where they are not zero."""
+    def __init__(
+        self,
+        library: Library,
+        coefficients: np.ndarray,
+        states: tuple[str, ...],
+        channels: tuple[str, ...],
+        inclusion: np.ndarray | None = None,
+    ) -> None:
+        """`coefficients` `(terms, states)`; a candidate is active where they are not zero. `inclusion` has the same shape."""
         self.library, self.states, self.channels = library, states, channels
         self.active = np.asarray(coefficients) != 0
         chosen = np.asarray(coefficients, float)[self.active]
         self.sizes = tuple(np.abs(chosen).tolist())
+        self.shares = () if inclusion is None else tuple(np.asarray(inclusion, float)[self.active].tolist())
         self.weights = jnp.asarray(np.sign(chosen))
 
     def __call__(self, t: Array, state: Array, controls: Array) -> Array:
@@ -185,10 +202,15 @@ class SparseLibrary(VectorField):
         return self.weights * jnp.asarray(self.sizes, self.weights.dtype)
 
     def coefficients(self) -> dict[str, Array]:
-        names = self.library.names()
         values = self._values()
-        keys = [f"{self.states[column]}': {names[row]}" for row, column in np.argwhere(self.active)]
-        return {key: values[number] for number, key in enumerate(keys)}
+        return {key: values[number] for number, key in enumerate(self._keys())}
+
+    def inclusion(self) -> dict[str, float]:
+        return dict(zip(self._keys(), self.shares, strict=True)) if self.shares else {}
+
+    def _keys(self) -> list[str]:
+        names = self.library.names()
+        return [f"{self.states[column]}': {names[row]}" for row, column in np.argwhere(self.active)]
 
 
 def has_network(field: VectorField) -> bool:

@@ -121,8 +121,13 @@ def _draw_band(axis: Axes, found: Discovered, number: int, channel: int, colour:
 def _draw_portrait(figure: Figure | SubFigure, found: Discovered) -> None:
     axis = figure.subplots()
     paths = [states for _, states in found.state_curves]
+    everything = np.concatenate(paths)
+    everything = everything[np.isfinite(everything).all(axis=1)]
+    if not len(everything):
+        axis.set_title("Phase portrait: the solver did not get anywhere")
+        return
     if len(found.states) == 1:
-        states = np.concatenate(paths)[:, 0]
+        states = everything[:, 0]
         grid = np.linspace(states.min(), states.max(), 200)
         axis.plot(grid, found.slopes(grid[:, None])[:, 0], color=BLUE)
         axis.axhline(0.0, color=GREY, linewidth=0.8)
@@ -130,7 +135,6 @@ def _draw_portrait(figure: Figure | SubFigure, found: Discovered) -> None:
         axis.set_ylabel(f"d{found.states[0]}/d{found.series.time_name}")
         axis.set_title("Vector field")
         return
-    everything = np.concatenate(paths)
     low, high = everything.min(axis=0), everything.max(axis=0)
     margin = 0.08 * (high - low)
     grid = [np.linspace(low[i] - margin[i], high[i] + margin[i], ARROWS) for i in (0, 1)]

@@ -114,8 +114,9 @@ def build_seeds(config: Config, seeds: Sequence[int], problem: Problem | Dynamic
 
 def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -> Discovery:
     """The discovery that a config describes; with what a complete run has `stored`, nothing is searched for again."""
-    from sciml.dynamics.discovery import prepare, stored_field
+    from sciml.dynamics.discovery import stored_field
     from sciml.dynamics.noise import NOISES
+    from sciml.dynamics.preparing import prepare
     from sciml.problem import Problem
 
     if isinstance(problem, Problem):

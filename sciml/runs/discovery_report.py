@@ -73,13 +73,16 @@ def _cards(result: Result) -> Html:
 
 
 def _coefficients(found: Discovered, result: Result) -> Html:
-    rows = []
+    rows, chosen = [], any(each.get("inclusion") is not None for each in result["coefficients"].values())
     for name, each in result["coefficients"].items():
         interval = "–" if each["lower"] is None else join([number(each["lower"], 4), " to ", number(each["upper"], 4)])
-        rows.append((symbol(name), number(each["value"], 5), number(each["standard_error"]), interval, each["reason"] or ""))
+        share = each.get("inclusion")
+        shown = () if not chosen else ("–" if share is None else f"{100 * share:.0f} %",)
+        rows.append((symbol(name), number(each["value"], 5), number(each["standard_error"]), interval, *shown, each["reason"] or ""))
     if not rows:
         return tag("p", "A network has no coefficients of its own meaning.")
-    header = ("Coefficient", "Value", "Standard error", "95 % interval", "What these data cannot tell")
+    resampled = ("Chosen by resamples of the data",) if chosen else ()
+    header = ("Coefficient", "Value", "Standard error", "95 % interval", *resampled, "What these data cannot tell")
     return join([table(header, rows, numbers=(1, 2)), _correlations(found)])
 
 

@@ -20,6 +20,7 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
     rows = {
         "error": "" if "equations" in result else _error(result.get("error")),
         "equations": result.get("equations", "").replace("\n", "\n" + " " * 12),
+        "terms": _terms(result),
         "fit": _fit(result),
         "forecast": _forecast(result),
         "classical": _baselines(result.get("baselines") or {}),
@@ -70,6 +71,13 @@ def _fit(result: Mapping[str, Any]) -> str:
         return ""
     noise = ", ".join(f"{name} {value:.3g}" for name, value in result["noise"].items() if name != "kind")
     return f"R2 {score['r2']:.4f} on what was learned from; {result['noise']['kind']} noise {noise}"
+
+
+def _terms(result: Mapping[str, Any]) -> str:
+    """How often resamples of the data choose the terms, least certain first."""
+    found = {name: row["inclusion"] for name, row in (result.get("coefficients") or {}).items() if row.get("inclusion") is not None}
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in sorted(found.items(), key=lambda item: item[1]))
+    return f"chosen by resamples of the data: {shares}" if found else ""
 
 
 def _forecast(result: Mapping[str, Any]) -> str:

@@ -5,17 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from systems import lotka_volterra_path
+from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
 from sciml.dynamics.discovered import library_from, library_text
-from sciml.dynamics.discovery import lengths, prepare
 from sciml.dynamics.library import functions, polynomials, user_terms
+from sciml.dynamics.preparing import prepare
+from sciml.dynamics.stages import lengths
 from sciml.errors import ProblemError
 from sciml.runs import execute
 from sciml.runs.config import parse_config
-from sciml.runs.metrics import read_rows
-from sciml.settings import GivenField, Shooting
+from sciml.runs.metrics import finite, read_rows
+from sciml.runs.summary import summary
+from sciml.settings import Adam, GivenField, Integrator, Shooting
 
 PROBLEMS = Path(sciml.__file__).parent.parent / "problems"
 
@@ -35,6 +37,7 @@ def test_the_influenza_of_1978(flu):
     for each in found.values():
         assert 0 < each["lower"] < each["value"] < each["upper"]
         assert each["reason"] is None
+        assert each["inclusion"] is None
     assert found["beta"]["lower"] < 1.66 < found["beta"]["upper"]
     assert flu.result["scores"]["fit"]["model"]["r2"] > 0.97
     assert flu.result["error"] is None
@@ -123,7 +126,25 @@ def test_hares_and_lynxes_from_the_table_alone(tmp_path):
     for each in found.values():
         assert each["reason"] is None
         assert each["lower"] * each["upper"] > 0
+        assert 0.5 < each["inclusion"] <= 1
+    loaded = sciml.load(run.directory)
+    assert loaded.inclusion == pytest.approx({name: each["inclusion"] for name, each in found.items()})
+    assert "Chosen by resamples of the data" in (run.directory / "report.html").read_text()
+    assert "chosen by resamples of the data: " in summary(run.directory, run.result)
     held_out = run.result["scores"]["held_out"]
     assert all(held_out["model"]["rmse"] < 0.5 * held_out[name]["rmse"] for name in ("constant", "persistence", "linear"))
     assert run.result["warnings"] == []
     assert (run.directory / "report.html").exists()
+
+
+def test_a_solver_that_gives_up_is_told_and_never_a_crash():
+    """Sixteen steps are too few for any window, so that nothing can be learned; all that a run writes exists nevertheless."""
+    settings = Integrator(solver="tsit5", rtol=1e-12, atol=1e-12, max_steps=16)
+    phases = (Adam(steps=5, until=()),)
+    found = sciml.discover(LotkaVolterra(), integrator=settings, phases=phases, progress=False)
+    result = json.loads(json.dumps(finite(found.as_dict())))
+    assert any("does not get through the fitted windows, after t = 0: the steps became too many" in text for text in found.warnings)
+    assert any(text.startswith("the forecast ends at") for text in found.warnings)
+    assert all(row["standard_error"] is None for row in result["coefficients"].values())
+    assert set(found.to_xarray().data_vars) >= {"data_0", "fit_0", "forecast_values_0"}
+    found.plot()

@@ -27,6 +27,13 @@ def test_a_forecast_is_valid_until_its_running_error_exceeds_thirty_percent():
     assert valid_time(TIMES, predicted, measured) == TIMES[np.flatnonzero(running > 30)[0]]
 
 
+def test_what_the_solver_did_not_reach_is_no_prediction():
+    measured = np.ones((10, 1))
+    predicted = np.where(TIMES[:, None] < 4, 1.0, np.inf)
+    assert valid_time(TIMES, predicted, measured) == 4.0
+    assert np.isnan(score(predicted, measured).rmse)
+
+
 def test_baselines():
     values = np.stack([2.0 + 3.0 * TIMES, np.where(TIMES == 5, np.nan, 4.0 - TIMES)], axis=1)
     series = sciml.TimeSeries.from_arrays(TIMES, values, ("x", "y"))

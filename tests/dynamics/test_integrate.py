@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from sciml.dynamics.integrate import choose_solver, failure, integrate
 from sciml.settings import Integrator
@@ -28,6 +29,14 @@ def test_error_follows_the_tolerance(solver):
     assert tight < 1e-7
     assert loose < 1e-3
     assert tight < 1e-2 * loose
+
+
+def test_kencarp5_takes_the_whole_field_as_its_implicit_part():
+    """Between its steps it interpolates with third order, which is what limits it here."""
+    times = jnp.linspace(0.0, 5.0, 6)
+    settings = Integrator(solver="kencarp5", rtol=1e-9, atol=1e-9)
+    path = jax.jit(lambda: integrate(oscillator, times, jnp.array([0.0, 1.0]), NONE, jnp.ones(2), settings))()
+    np.testing.assert_allclose(path.states[:, 0], jnp.sin(times), atol=2e-5)
 
 
 def test_controls_are_interpolated():
@@ -57,3 +66,21 @@ def test_stiff_problems_get_an_implicit_solver():
     assert choose(stiff, jnp.array([0.0])) == "kvaerno5"
     assert choose(oscillator, jnp.array([0.0, 1.0])) == "tsit5"
     assert choose_solver(stiff, times, jnp.zeros(1), NONE, jnp.ones(1), Integrator(solver="dopri8")).solver == "dopri8"
+
+
+def test_an_implicit_solver_crosses_eight_decades_of_time_in_few_steps():
+    """Robertson's reaction; with Jacobians that are not renewed, Kvaerno5 gives up after 4,096 steps at these tolerances."""
+    times = jnp.concatenate([jnp.zeros(1), jnp.logspace(-4.0, 4.0, 9)])
+
+    def reaction(t, state, controls):
+        forward, back, onward = 0.04 * state[0], 1e4 * state[1] * state[2], 3e7 * state[1] ** 2
+        return jnp.stack([back - forward, forward - back - onward, onward])
+
+    start, scale, settings = jnp.array([1.0, 0.0, 0.0]), jnp.array([0.3, 1e-5, 0.3]), Integrator(solver="kvaerno5")
+    path = jax.jit(lambda: integrate(reaction, times, start, jnp.zeros((10, 0)), scale, settings))()
+    assert int(path.code) == 0
+    assert int(path.steps) < 250
+    truth = solve_ivp(
+        lambda t, state: np.asarray(reaction(t, state, None), float), (0.0, 1e4), start, "Radau", times, rtol=1e-10, atol=1e-14
+    ).y.T
+    np.testing.assert_allclose(path.states[1:], truth[1:], rtol=1e-4, atol=1e-10)

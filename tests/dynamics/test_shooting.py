@@ -9,7 +9,7 @@ import pytest
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
-from sciml.dynamics.discovery import look
+from sciml.dynamics.first_look import look
 from sciml.dynamics.shooting import Shooting, cut
 from sciml.dynamics.vector_fields import Given
 from sciml.settings import Integrator

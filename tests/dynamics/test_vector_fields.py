@@ -9,9 +9,11 @@ from flax import nnx
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
-from sciml.dynamics.discovery import build_field, choose_noise, look, match, sparse_start
+from sciml.dynamics.first_look import choose_noise, look
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
+from sciml.dynamics.starting_fields import build_field, match
+from sciml.dynamics.starting_terms import sparse_start
 from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
 from sciml.errors import ProblemError
 from sciml.nets.model import trainable_mask
@@ -147,12 +149,14 @@ def test_the_data_choose_between_additive_errors_and_errors_by_a_factor():
 def test_growth_rates_become_equations_of_the_states():
     times, values = lotka_volterra_path(80)
     series = sciml.TimeSeries.from_arrays(times, values * np.exp(0.01 * np.random.default_rng(0).standard_normal(values.shape)), ("x", "y"))
-    library, coefficients = sparse_start(series, LogNormal(), SparseField(degree=2))
+    library, coefficients, inclusion = sparse_start(series, LogNormal(), SparseField(degree=2))
     names = library.names()
     found = {(names[row], column): coefficients[row, column] for row, column in np.argwhere(coefficients != 0)}
     assert set(found) == {("x", 0), ("x y", 0), ("y", 1), ("x y", 1)}
     assert found[("x", 0)] == pytest.approx(1.3, rel=0.05)
     assert found[("x y", 1)] == pytest.approx(0.8, rel=0.05)
+    assert np.all(inclusion[coefficients != 0] > 0.9)
+    assert np.all(inclusion[coefficients == 0] == 0)
 
 
 def test_only_the_weights_of_a_sparse_field_are_trained():

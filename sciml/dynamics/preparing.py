@@ -1,0 +1,104 @@
+"""From a series to a Discovery: everything resolved and checked before anything is trained."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from sciml.device import configure
+from sciml.dynamics import vector_fields
+from sciml.dynamics.discovered import Discovered
+from sciml.dynamics.discovery import Discovery
+from sciml.dynamics.first_look import Start, choose_noise, look
+from sciml.dynamics.integrate import choose_solver
+from sciml.dynamics.noise import Noise
+from sciml.dynamics.problem import Dynamics
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.stages import check_start, lengths, resolve_phases, stage_of
+from sciml.dynamics.starting_fields import FieldSettings, build_field, match, names_of_states
+from sciml.dynamics.vector_fields import VectorField
+from sciml.errors import Outcome, ProblemError
+from sciml.settings import GivenField, Integrator, Phase, SparseField, UniversalField
+from sciml.settings import Shooting as ShootingSettings
+from sciml.solve import line, row
+
+LOOSE = Integrator(rtol=1e-4, atol=1e-6)
+"""Tolerances while a network is trained."""
+
+
+def prepare(
+    subject: TimeSeries | Dynamics,
+    *,
+    vector_field: FieldSettings | VectorField | Any = None,
+    noise: Noise | None = None,
+    hold_out: int | None = None,
+    shooting: ShootingSettings | None = None,
+    integrator: Integrator | None = None,
+    phases: Literal["auto"] | Sequence[Phase] = "auto",
+    seed: int = 0,
+    precision: Literal["float64", "float32"] = "float64",
+    name: str | None = None,
+) -> Discovery:
+    """Builds and checks a Discovery from a series or a `Dynamics`.
+
+    `vector_field` is one of `sciml.settings`' fields, or a module: a `VectorField`, or any Equinox or Flax NNX module that maps scaled
+    states and controls to scaled derivatives. Raises `ProblemError` for all that can be found before training.
+    """
+    configure(precision)
+    problem = subject if isinstance(subject, Dynamics) else None
+    series = problem.measured if problem is not None else subject
+    assert isinstance(series, TimeSeries)
+    hold_out = hold_out if hold_out is not None else problem.hold_out if problem is not None else 0
+    train_series, held_out = series.split(hold_out) if hold_out else (series, None)
+    noise = noise or (problem.noise if problem is not None else choose_noise(train_series))
+    noise.check(np.concatenate(series.values), series.names)
+    settings = vector_field if isinstance(vector_field, FieldSettings) else GivenField() if problem is not None else SparseField()
+    if isinstance(settings, GivenField | UniversalField) and problem is None:
+        raise ProblemError(f'vector_field.kind = "{settings.kind}" needs a problem with a vector field of its own; a series alone has none')
+    states = names_of_states(settings, problem, train_series)
+    begin = look(train_series, noise, states, problem)
+    module = None if vector_field is None or isinstance(vector_field, FieldSettings) else vector_field
+    field = build_field(settings, module, problem, train_series, noise, states, begin, seed)
+    if vector_fields.has_network(field):
+        field = match(field, train_series, begin)
+    integrator = choose(field, train_series, begin, integrator or Integrator())
+    if vector_fields.has_network(field):
+        integrator = integrator.model_copy(update={"rtol": max(integrator.rtol, LOOSE.rtol), "atol": max(integrator.atol, LOOSE.atol)})
+    stages = [
+        stage_of(field, train_series, noise, integrator, begin, length, (shooting or ShootingSettings()).continuity, seed)
+        for length in lengths(train_series, shooting or ShootingSettings())
+    ]
+    for stage in stages:
+        check_start(stage)
+    return Discovery(
+        name or (problem.name if problem is not None else "series"),
+        train_series, held_out, field, noise, stages, resolve_phases(phases, stages), settings,
+    )  # fmt: skip
+
+
+def discover(subject: TimeSeries | Dynamics, *, progress: bool = True, every: int = 100, **settings: Any) -> Discovered:
+    """Finds the dynamics behind a series, or the coefficients of a user's own; `settings` are those of `prepare`."""
+    experiment = prepare(subject, **settings)
+    history: list[dict[str, Any]] = []
+    snapshot = None
+    for snapshot in experiment.train(every=every):
+        history.append(row(snapshot, None))
+        if progress:
+            print(line(snapshot, None), flush=True)
+    assert snapshot is not None
+    if snapshot.outcome == Outcome.DIVERGED:
+        warnings.warn(f"training on {experiment.name} diverged; the best state before that is refitted", stacklevel=2)
+    result = {"outcome": str(snapshot.outcome), "phases": [record._asdict() for record in snapshot.phases], "switch": snapshot.switch}
+    return experiment.solution(snapshot.best, history, result)
+
+
+def choose(field: VectorField, series: TimeSeries, begin: Start, settings: Integrator) -> Integrator:
+    """Settings with a solver chosen on the longest trajectory, from the field's start."""
+    longest = int(np.argmax([times[-1] - times[0] for times in series.times]))
+    free = jnp.asarray(begin.states[longest][0])
+    controls = jnp.asarray(series.controls[longest])
+    return choose_solver(field, jnp.asarray(series.times[longest]), field.start(free), controls, jnp.asarray(begin.scale), settings)

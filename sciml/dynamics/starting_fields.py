@@ -1,0 +1,124 @@
+"""The vector field that a fit begins with: what the settings or a module describe, a network matched to the slopes of the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from sciml.dynamics import levenberg_marquardt, vector_fields
+from sciml.dynamics.first_look import Start, velocity
+from sciml.dynamics.noise import Noise
+from sciml.dynamics.problem import Dynamics
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.starting_terms import sparse_start
+from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, SparseLibrary, Universal, VectorField
+from sciml.errors import ProblemError
+from sciml.nets.model import trainable_mask
+from sciml.settings import GivenField, NeuralField, SparseField, UniversalField
+
+FieldSettings = GivenField | SparseField | NeuralField | UniversalField
+
+PULL = 0.03
+"""Weight of a network's distance from its start where slopes are matched."""
+
+
+def names_of_states(settings: FieldSettings, problem: Dynamics | None, series: TimeSeries) -> tuple[str, ...]:
+    """The states that a vector field of these settings has, measured ones first."""
+    if isinstance(settings, GivenField | UniversalField):
+        assert problem is not None
+        return problem.states
+    if isinstance(settings, NeuralField) and settings.second_order:
+        return (*series.names, *(velocity(name) for name in series.names))
+    hidden = settings.hidden if isinstance(settings, NeuralField) else 0
+    return (*series.names, *(f"hidden_{number}" for number in range(1, hidden + 1)))
+
+
+def build_field(
+    settings: FieldSettings,
+    module: Any,
+    problem: Dynamics | None,
+    series: TimeSeries,
+    noise: Noise,
+    states: tuple[str, ...],
+    begin: Start,
+    seed: int,
+) -> VectorField:
+    """The vector field that the settings, or a module, describe."""
+    if isinstance(module, VectorField):
+        return module
+    scaling = _scaling(series, begin)
+    inputs = len(states) + len(series.control_names)
+    key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
+    if module is not None:
+        _check_module(module, inputs, len(states))
+        return NeuralODE(network=module, scaling=scaling, states=states, channels=series.names)
+    if isinstance(settings, GivenField):
+        assert problem is not None
+        return Given(problem)
+    if isinstance(settings, SparseField):
+        library, coefficients, inclusion = sparse_start(series, noise, settings)
+        return SparseLibrary(library, coefficients, states, series.names, inclusion)
+    if isinstance(settings, NeuralField) and settings.second_order:
+        net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
+        return SecondOrder(network=net, scaling=scaling, states=states, channels=series.names)
+    net = vector_fields.network(inputs, len(states), settings.width, settings.depth, settings.activation, key)
+    neural = NeuralODE(network=net, scaling=scaling, states=states, channels=series.names)
+    if isinstance(settings, UniversalField):
+        assert problem is not None
+        return Universal(Given(problem), neural)
+    return neural
+
+
+def match(field: VectorField, series: TimeSeries, begin: Start, steps: int = 40) -> VectorField:
+    """The field whose slopes match those of the smoothed data: a start for shooting that no trajectory has to be integrated for.
+
+    Gauss-Newton on the slopes at the measured times, relative to each state's typical slope, with a weak pull to the start.
+    """
+    trainable, fixed = eqx.partition(field, trainable_mask(field))
+    start, unravel = ravel_pytree(trainable)
+    rows = [jnp.asarray(np.concatenate(parts)) for parts in (series.times, begin.states, series.controls, begin.slopes)]
+    known = jnp.isfinite(rows[3])
+    size = jnp.asarray(np.std(np.nan_to_num(np.asarray(rows[3])), axis=0))
+    size = jnp.where(size > 0, size, 1.0)
+
+    def misfit(theta: Array, t: Array, state: Array, controls: Array, slope: Array, there: Array) -> Array:
+        model = eqx.combine(unravel(theta), fixed)
+        return jnp.where(there, (model(t, state, controls) - jnp.where(there, slope, 0.0)) / size, 0.0)
+
+    def linearise(theta: Array) -> tuple[Array, Array]:
+        residuals, jacobian = jax.vmap(lambda *row: (misfit(theta, *row), jax.jacrev(misfit)(theta, *row)))(*rows, known)
+        pull = PULL * jnp.eye(theta.size, dtype=theta.dtype)
+        return (
+            jnp.concatenate([residuals.ravel(), PULL * (theta - start)]),
+            jnp.concatenate([jacobian.reshape(-1, theta.size), pull]),
+        )
+
+    found = jax.jit(lambda theta: levenberg_marquardt.minimise(linearise, theta, steps, 1e-4))(start)
+    return eqx.combine(unravel(found.theta), fixed)
+
+
+def _scaling(series: TimeSeries, begin: Start) -> Scaling:
+    states, controls = np.concatenate(begin.states), np.concatenate(series.controls)
+    spread = np.std(controls, axis=0)
+    as_tuple = lambda array: tuple(float(value) for value in array)  # noqa: E731
+    return Scaling(
+        as_tuple(states.mean(axis=0)), as_tuple(begin.scale), as_tuple(controls.mean(axis=0)),
+        as_tuple(np.where(spread > 0, spread, 1.0)), 1.0 / max(begin.rate, 1e-12),
+    )  # fmt: skip
+
+
+def _check_module(module: Any, inputs: int, states: int) -> None:
+    if not callable(module):
+        raise ProblemError(f"vector_field: {type(module).__name__} is not callable; give a module that maps ({inputs},) to ({states},)")
+    try:
+        shape = jax.eval_shape(module, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype)).shape
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"vector_field: it fails on {inputs} scaled states and controls: {error}") from error
+    if shape != (states,):
+        raise ProblemError(f"vector_field: it maps ({inputs},) to {shape}; make it return one derivative per state, ({states},)")

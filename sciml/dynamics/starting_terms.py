@@ -1,0 +1,72 @@
+"""The terms that a sparse vector field begins with: chosen by the data, on the scale on which their errors are normal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sciml.dynamics.library import Factor, Library, Term, functions, polynomials
+from sciml.dynamics.noise import LogNormal, Noise
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.sparse import SparseModel, affordable, discover_sparse
+from sciml.settings import SparseField
+
+
+def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField) -> tuple[Library, np.ndarray, np.ndarray]:
+    """The terms that the data choose, their coefficients and inclusion probabilities `(terms, states)`: what the fit begins with.
+
+    Where errors are factors, logarithms are what has normal errors, and their derivatives are growth rates: terms are then chosen
+    for x'/x as a polynomial of the states, of degree one or, where there are enough data, two, if nothing else is asked for.
+    """
+    if not isinstance(noise, LogNormal):
+        model = discover_sparse(series, _library(settings, series))
+        return model.library, model.coefficients, model.inclusion
+    logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
+    degrees = (1, 2) if settings.degree is None else (max(settings.degree - 1, 1),)
+    model = discover_sparse(logarithms, affordable([_growth_terms(series, degree) for degree in degrees], series))
+    return _from_growth_rates(model, series)
+
+
+def _growth_terms(series: TimeSeries, degree: int) -> Library:
+    """Monomials of the states (and controls, which have no logarithm) as functions of the states' logarithms."""
+    count = series.channels
+
+    def written(factor: Factor) -> Factor:
+        variable = factor.weights[0][0]
+        return factor if variable >= count else Factor("exp", ((variable, float(factor.power)),))
+
+    variables = (*series.names, *series.control_names)
+    return Library(variables, tuple(Term(tuple(map(written, term.factors))) for term in polynomials(variables, degree).terms))
+
+
+def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library, np.ndarray, np.ndarray]:
+    """x' = x g(x) as a library of its own, from the growth rates g of the logarithms."""
+
+    def powers(term: Term, state: int) -> tuple[tuple[int, int], ...]:
+        found: dict[int, int] = {state: 1}
+        for factor in term.factors:
+            variable, weight = factor.weights[0]
+            found[variable] = found.get(variable, 0) + (round(weight) if factor.function == "exp" else factor.power)
+        return tuple(sorted(found.items()))
+
+    entries = {
+        (powers(model.library.terms[row], state), state): (float(model.coefficients[row, state]), float(model.inclusion[row, state]))
+        for row, state in np.argwhere(model.coefficients != 0)
+    }
+    terms = sorted({key for key, _ in entries}, key=lambda key: (sum(power for _, power in key), key)) or [((0, 1),)]
+    library = Library(
+        (*series.names, *series.control_names),
+        tuple(Term(tuple(Factor("", ((index, 1.0),), power) for index, power in key)) for key in terms),
+    )
+    found = np.array([[entries.get((key, state), (0.0, 0.0)) for state in range(series.channels)] for key in terms])
+    coefficients, inclusion = np.moveaxis(found.reshape(len(terms), series.channels, 2), -1, 0)
+    return library, coefficients, inclusion
+
+
+def _library(settings: SparseField, series: TimeSeries) -> Library | None:
+    if settings.degree is None and not settings.functions:
+        return None
+    variables = (*series.names, *series.control_names)
+    found = polynomials(variables, settings.degree or 3)
+    return found + functions(variables, settings.functions) if settings.functions else found
