@@ -75,7 +75,7 @@ execution = {{ report = false, checkpoint_seconds = 0.0 }}
 workers = {workers}
 retries = 1
 time_limit = {limit}
-grace = 0.5
+grace = {grace}
 """
 
 
@@ -88,9 +88,9 @@ class Sandbox:
         self.processes: list[subprocess.Popen[str]] = []
         (self.problems / "moody.py").write_text(PROBLEM)
 
-    def sweep_file(self, moods: list[float], steps: int = 10, workers: int = 2, limit: float = 100.0) -> Path:
+    def sweep_file(self, moods: list[float], steps: int = 10, workers: int = 2, limit: float = 100.0, grace: float = 60.0) -> Path:
         path = self.folder / "moods.toml"
-        path.write_text(SWEEP.format(moods=moods, steps=steps, workers=workers, limit=limit))
+        path.write_text(SWEEP.format(moods=moods, steps=steps, workers=workers, limit=limit, grace=grace))
         return path
 
     def make(self, source: Path, **more):
