@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from sciml.nets.mlp import MLP as MLP
     from sciml.problem import Problem as Problem
     from sciml.reference import Reference as Reference
+    from sciml.runs.commands import check as check
+    from sciml.runs.commands import resume as resume
+    from sciml.runs.commands import run as run
     from sciml.settings import LBFGS as LBFGS
     from sciml.settings import Adam as Adam
     from sciml.settings import Broyden as Broyden
@@ -78,6 +81,7 @@ _HOMES = {
     "sciml.nets.mlp": ("MLP",),
     "sciml.problem": ("Problem",),
     "sciml.reference": ("Reference",),
+    "sciml.runs.commands": ("check", "resume", "run"),
     "sciml.settings": ("LBFGS", "Adam", "Broyden", "LineSearch", "Network", "Noise", "Plateau", "Points"),
     "sciml.solution": ("Solution",),
     "sciml.solve": ("Experiment", "prepare", "solve", "solve_seeds"),

@@ -19,7 +19,6 @@ from sciml.errors import ConfigError, Outcome, RunError, ScimlError, suggest
 from sciml.runs import catalog
 
 if TYPE_CHECKING:
-    from sciml.runs.config import Config
     from sciml.runs.result import Result
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -91,17 +90,11 @@ def run(
 
     A second run of the same config resumes the first where it is unfinished, and reports it where it is complete.
     """
-    from sciml.runs.config import load_config
+    from sciml.runs import commands
 
-    options = {"seed": seed, "execution.device": device, "execution.threads": threads, "precision": precision}
+    options = {"execution.device": device, "execution.threads": threads, "precision": precision}
     typed = [f"{key}={value}" for key, value in options.items() if value is not None]
-    config = load_config(name, [*overrides, *typed], problems)
-
-    from sciml.runs import execute
-    from sciml.runs.progress import progress
-
-    with progress(_stderr(), quiet=quiet) as listener:
-        result = execute.run(config, out, listener=listener, problems=problems)
+    result = commands.run(name, overrides=[*overrides, *typed], seed=seed, out=out, problems=problems, progress=not quiet)
     _finish(result, as_json)
 
 
@@ -117,22 +110,13 @@ def resume(
 
     Several runs that differ in their seed alone are trained together, in one process.
     """
-    for directory in directories:
-        _require_run(directory)
-    if len(directories) > 1 and overrides:
-        raise ConfigError("--set changes one run; name a single directory with it")
-    from sciml.runs import execute
-    from sciml.runs.progress import progress
+    from sciml.runs import commands
 
-    if len(directories) > 1:
-        with progress(_stderr(), quiet=quiet) as listener:
-            results = execute.resume_together(directories, listener=listener, problems=problems)
+    results = commands.resume(*directories, overrides=overrides, problems=problems, progress=not quiet)
+    if len(results) > 1:
         _finish_all(results, as_json)
-        return
-    directory = directories[0]
-    with progress(_stderr(), quiet=quiet) as listener:
-        result = execute.resume(directory, listener=listener, more=overrides, problems=problems)
-    _finish(result, as_json)
+    else:
+        _finish(results[0], as_json)
 
 
 @app.command()
@@ -253,7 +237,7 @@ def discover(
     Empty cells were not measured; rows with equal entries in a column `trajectory` belong together. It is a run like any other:
     resume, load and report apply. Of a problem with a vector field of your own, type `sciml run NAME`.
     """
-    from sciml.runs.config import parse_config
+    from sciml.runs import commands
 
     document = {
         "kind": "discovery",
@@ -264,13 +248,7 @@ def discover(
         "vector_field": {"kind": field},
         "seed": seed,
     }
-    config = parse_config(document, "", overrides)
-
-    from sciml.runs import execute
-    from sciml.runs.progress import progress
-
-    with progress(_stderr(), quiet=quiet) as listener:
-        result = execute.run(config, out, listener=listener)
+    result = commands.run(document, overrides=overrides, out=out, progress=not quiet)
     _finish(result, as_json)
 
 
@@ -283,7 +261,9 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print coordinates and fields as JSON lists.")] = False,
 ) -> None:
     """Evaluate the solution of a run at the points of a CSV file."""
-    _require_run(directory)
+    from sciml.runs.commands import require_run
+
+    require_run(directory)
     if out is not None and out.exists() and out.samefile(at):
         raise ConfigError(f"--out {out} would overwrite the points; name another file")
     from sciml.runs.load import load
@@ -338,15 +318,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Find what can be found wrong without training."""
-    from sciml.runs.config import load_config
+    from sciml.runs import commands
 
-    config = load_config(name, overrides, problems)
-    _configure(config)
-
-    from sciml.runs.build import load_subject
-    from sciml.runs.checks import check as find
-
-    findings = find(load_subject(config, problems), config)
+    findings = commands.check(name, overrides=overrides, problems=problems)
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
@@ -422,19 +396,6 @@ def _print_status(directory: Path, as_json: bool) -> None:
 
     found = look(directory)
     typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
-
-
-def _configure(config: Config) -> None:
-    from sciml.runs.build import configure
-
-    configure(config)
-
-
-def _require_run(directory: Path) -> None:
-    if not directory.is_dir():
-        raise ConfigError(f"{directory} is not a directory; give a run directory, for example runs/fisher_kpp-3f9a1c2e")
-    if not (directory / "config.toml").is_file():
-        raise ConfigError(f"{directory} is not a run directory (it has no config.toml); give one, for example runs/fisher_kpp-3f9a1c2e")
 
 
 def _write(path: Path, text: str) -> None:

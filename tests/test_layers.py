@@ -45,6 +45,7 @@ WITHOUT_JAX = (
     "runs/jsonl",
     "runs/lock",
     "runs/lease",
+    "runs/commands",
     *(
         f"batch/{name}"
         for name in (

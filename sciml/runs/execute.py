@@ -69,23 +69,31 @@ def resume(directory: str | Path, *, listener: Listener | None = None, more: Seq
         return _train(directory, config, problem, problems, started, listener)
 
 
-def resume_together(directories: Sequence[str | Path], *, listener: Listener | None = None, problems: Path | None = None) -> list[Result]:
+def resume_together(
+    directories: Sequence[str | Path], *, listener: Listener | None = None, more: Sequence[str] = (), problems: Path | None = None
+) -> list[Result]:
     """Go on with runs that differ in their seed alone, in one process: first-order phases are one computation.
 
     Each directory is that of an ordinary run, and ends as if it had been resumed by itself but for rounding. Complete ones are
-    only reported. Raises as `resume` does, and `ConfigError` for runs that differ in anything else, before anything starts.
+    only reported; `more` is as for `resume`. Raises as `resume` does, and `ConfigError` for runs that differ in anything else, before
+    anything starts.
     """
     started, listener = time.perf_counter(), listener or Listener()
     folders = [Path(directory) for directory in directories]
     problems = problems or build.problem_folder(folders[0])
-    configs = {folder: build.read_config(folder, problems=problems) for folder in folders}
+    before = {folder: build.read_config(folder, problems=problems) for folder in folders}
+    configs = {folder: build.read_config(folder, more, problems) for folder in folders}
+    for folder, config in configs.items():
+        _refuse_another_run(before[folder], config, folder)
     _refuse_strangers(configs)
     _prepare_machine(configs[folders[0]], listener)
     with ExitStack() as held:
         for folder in folders:
             held.enter_context(files.disk_errors(folder))
             held.enter_context(exclusive(folder))
-        complete = {folder: result for folder in folders if is_complete(result := _readable_result(folder))}
+        complete = {
+            folder: result for folder in folders if is_complete(result := _readable_result(folder)) and configs[folder] == before[folder]
+        }
         results = {folder: _reused(folder, result, listener) for folder, result in complete.items()}
         left = {folder: config for folder, config in configs.items() if folder not in complete}
         for folder, config in left.items():
