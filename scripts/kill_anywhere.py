@@ -40,7 +40,7 @@ def undisturbed(folder: Path) -> tuple[dict[str, object], float]:
     """What the run ends with, and the seconds from its process's start to its end once programs are compiled."""
     for name in ("cold", "warm"):
         (folder / name).mkdir()
-        killable = Killable(folder / name, folder / "cache")
+        killable = Killable(folder / name, folder / "cache", report=True)
         begun = time.monotonic()
         found = killable.complete()
     return found, time.monotonic() - begun
@@ -49,7 +49,7 @@ def undisturbed(folder: Path) -> tuple[dict[str, object], float]:
 def survives(folder: Path, cache: Path, instant: float, expected: dict[str, object]) -> bool:
     """Whether a run that is killed `instant` seconds after its start, and resumed, ends with the expected bytes."""
     folder.mkdir()
-    killable = Killable(folder, cache)
+    killable = Killable(folder, cache, report=True)
     process = killable.begin()
     time.sleep(instant)
     in_time = kill(process)

@@ -16,6 +16,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_what_was_compiled():
+    """A process that runs many files would otherwise keep gigabytes of programs that no later test calls."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def run_parent(tmp_path):
     """The `--out` of a test's runs."""

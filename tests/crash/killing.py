@@ -35,17 +35,18 @@ validation = 512
 
 [execution]
 checkpoint_seconds = 0.1
+report = {report}
 """
 
 
 class Killable:
     """The same run, each time in a folder of its own: to be begun, killed and resumed by other processes."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, cache: Path, report: bool = False) -> None:
         self.folder = folder
         self.cache = cache
         self.config = folder / "config.toml"
-        self.config.write_text(CONFIG)
+        self.config.write_text(CONFIG.replace("{report}", str(report).lower()))
 
     @property
     def directory(self) -> Path | None:
