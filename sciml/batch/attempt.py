@@ -89,8 +89,13 @@ def _without_a_process(task: Task, watch: _Watch, adopted: bool) -> Ending | Non
 
 
 def count_failures(rows: Sequence[dict[str, Any]]) -> int:
-    """The failed attempts among the notes of a run."""
-    return sum(row["reason"] in FAILURES for row in rows)
+    """The failed attempts among the notes of a run. One that it shared with other runs does not count: any of them may be to blame."""
+    return sum(row["reason"] in FAILURES and "together" not in row for row in rows)
+
+
+def has_failed(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether any attempt among the notes of a run failed."""
+    return any(row["reason"] in FAILURES for row in rows)
 
 
 def read_attempts(directory: Path) -> list[dict[str, Any]]:
@@ -210,12 +215,15 @@ def write_note(
     """
     directory = Path(task.directory)
     before = read_attempts(directory) if directory.is_dir() else []
-    failures = count_failures(before) + (ending.reason in FAILURES)
+    if together > 1:
+        again = ending.reason in RETRIED | {Reason.CONFIG}  # by itself
+    else:
+        again = ending.reason in RETRIED and count_failures(before) + 1 < task.failures
     row = {
         "attempt": len(before) + 1,
         "reason": str(ending.reason),
         "detail": ending.detail,
-        "again": ending.reason in RETRIED and failures < task.failures,
+        "again": again,
         "exit_code": exit_code,
         "seconds": round(seconds, 3),
         "ended": _now(),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sciml.errors import Outcome, RunError
-from sciml.runs.result import STEP_LIMIT, is_complete, read_result
+from sciml.runs.result import STEP_LIMIT, WALL_LIMIT, is_complete, read_result
 
 LOG = "output.log"
 LOG_TAIL = 16_384
@@ -91,8 +91,8 @@ def judge(
         return Ending(Reason.MEMORY, _last_words(tail))
     if exit_code < 0 or exit_code > 128:
         return _signalled(-exit_code if exit_code < 0 else exit_code - 128)
-    if result is not None and exit_code == 1 and result.get("ended_by") != STEP_LIMIT:
-        return Ending(Reason.STOPPED, str(result.get("ended_by", "")))
+    if result is not None and exit_code == 1 and result.get("ended_by") == WALL_LIMIT:
+        return Ending(Reason.STOPPED, WALL_LIMIT)
     return Ending(Reason.CONFIG if exit_code == 2 else Reason.ERROR, _last_words(tail) or f"exit code {exit_code}")
 
 

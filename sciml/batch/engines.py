@@ -71,7 +71,7 @@ class Local:
         slot = self._slots.get()
         try:
             note = attempt(task._replace(cores=slot.cores, device=slot.device))
-            if note["reason"] == Reason.DISK:
+            if any(each["reason"] == Reason.DISK for each in (note, *note.get("others", ()))):
                 self._disk_full.set()
             return note
         finally:

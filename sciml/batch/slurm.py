@@ -274,7 +274,7 @@ def _note_on_complete(task: Task) -> dict[str, Any] | None:
     """The last note on a complete run, written if need be; None for one that is not complete."""
     directory = Path(task.directory)
     ending = judge(directory, None, step_limit=task.step_limit)
-    if ending.reason not in (Reason.DONE, Reason.DIVERGED):
+    if ending.reason not in (Reason.DONE, Reason.DIVERGED, Reason.STEPS):
         return None
     rows = read_attempts(directory)
     return rows[-1] | {"adopted": True} if rows and rows[-1]["reason"] == ending.reason else write_note(task, ending, adopted=True)

@@ -117,10 +117,10 @@ def _state(index: int, name: str, values: dict[str, Any], directory: Path, step_
     reason = last.get("reason", "")
     if find_holder(directory) is not None:
         state = State.RUNNING
-    elif reason in FAILURES and not last["again"]:
-        state = State.FAILED
     elif has_reached(result, step_limit):
         state = State.PAUSED
+    elif reason in FAILURES and not last["again"]:
+        state = State.FAILED
     elif reason == Reason.STOPPED:
         state = State.STOPPED
     else:

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +188,7 @@ class _Scheduler:
         """The runs that a search begins or goes on with, once all that were planned are settled."""
         if self.interrupt.signal is not None or self.disk_full:
             return []
+        self._refuse_changed_problems(self.plan.search is not None)
         before = self.plan.runs
         self.plan = go_on(self.plan) or self.plan
         return [run for run in self.plan.runs if run.index >= len(before) or run != before[run.index]]
@@ -269,7 +271,8 @@ class _Scheduler:
         runs = [run for run in self.plan.runs if run.index in self.pending] if self.interrupt.signal is not None else []
         holders = [find_holder(self.plan.run_directory(run)) for run in runs]
         for process in {holder.pid for holder in holders if holder is not None and holder.is_here}:
-            os.kill(process, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def _say_why_it_ends(self) -> None:
         directory = self.plan.directory
@@ -289,7 +292,7 @@ def together(waiting: Sequence[tuple[PlannedRun, RunState]], most: int) -> list[
     groups: list[list[PlannedRun]] = []
     open_groups: dict[str, list[PlannedRun]] = {}
     for run, state in waiting:
-        alone = state.state == State.RUNNING or attempt.count_failures(state.attempts) > 0 or run.config.get("kind") != "pde"
+        alone = state.state == State.RUNNING or attempt.has_failed(state.attempts) or run.config.get("kind") != "pde"
         same = [run.step_limit, {name: value for name, value in run.config.items() if name != "seed"}]
         key = str(run.index) if alone else json.dumps(same, sort_keys=True)
         if len(open_groups.get(key, ())) in (0, most):

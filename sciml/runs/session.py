@@ -104,9 +104,6 @@ class Session:
         """Train to the end, or until a target, a limit or a signal says otherwise. Everything is saved on return."""
         if not self.begin():
             return
-        if self.training.get("outcome") == Outcome.STOPPED and self._is_at_step_limit(self.training["step"]):
-            self.training |= {"ended_by": STEP_LIMIT}
-            return
         snapshots = self.experiment.train(resume=self.resumed, every=self.config.log_every)
         while True:
             with self.watch.training() as lap:
@@ -120,6 +117,9 @@ class Session:
     def begin(self) -> bool:
         """Tell that the run begins; False where it has already come as far as it is to go."""
         self.listener.started(self.directory, self.config, self.experiment, self.training.get("step", 0))
+        if self.training.get("outcome") == Outcome.STOPPED and self._is_at_step_limit(self.training["step"]):
+            self.training |= {"ended_by": STEP_LIMIT}
+            return False
         return not (self.training.get("ended_by") == TARGET_ERROR and self._reaches_target(self.training["error"]))
 
     def finish(self) -> Result:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import sciml
+from sciml.batch import attempt
+from sciml.batch.ending import Ending, Reason
 from sciml.batch.plan import PlannedRun
 from sciml.batch.state import RunState, State
 from sciml.batch.sweep import together
@@ -169,6 +171,17 @@ def planned(index: int, state: State = State.WAITING, failures: int = 0, **confi
     found = RunState(index, run.name, {}, Path(run.name), state, {})
     found.__dict__["attempts"] = ({"reason": "error", "again": True},) * failures
     return run, found
+
+
+def test_a_failure_that_runs_shared_costs_none_of_them_a_retry(tmp_path: Path) -> None:
+    about = {"config": "", "problem": "p", "source": "", "problems": None, "version": "", "time_limit": None, "grace": 1.0, "stop": ""}
+    task = attempt.Task(directory=str(tmp_path), failures=1, **about)
+    assert attempt.write_note(task, Ending(Reason.MEMORY), 1, together=4)["again"]
+    assert attempt.write_note(task, Ending(Reason.CONFIG), 2, together=4)["again"]
+    rows = attempt.read_attempts(tmp_path)
+    assert attempt.has_failed(rows)
+    assert attempt.count_failures(rows) == 0
+    assert not attempt.write_note(task, Ending(Reason.MEMORY), 1)["again"]
 
 
 def test_what_is_grouped() -> None:

@@ -230,6 +230,31 @@ def test_the_limit_of_an_earlier_rung_does_not_count_for_a_later_one(tmp_path: P
     assert judge(tmp_path, 1, step_limit=limit).reason == reason
 
 
+@pytest.mark.parametrize(("ended_by", "reason"), [("wall limit", "stopped"), ("signal", "error")])
+def test_what_an_earlier_process_left_does_not_excuse_one_that_died(tmp_path: Path, ended_by: str, reason: str) -> None:
+    files.write_json(tmp_path / "result.json", {"outcome": "stopped", "ended_by": ended_by, "steps": 10})
+    assert judge(tmp_path, 1).reason == reason
+
+
+@pytest.mark.parametrize(("exit_code", "settled"), [(None, False), (2, True)])
+def test_a_run_that_was_refused_before_it_began_says_nothing_about_its_trial(tmp_path: Path, exit_code: int | None, settled: bool) -> None:
+    made = begin(tmp_path)
+    finish(made)
+    refused = made.run_directory(made.runs[0])
+    (refused / "result.json").unlink()
+    note = {"reason": "config", "detail": "the problem has changed", "again": False, "exit_code": exit_code}
+    (refused / "attempts.jsonl").write_text(json.dumps(note) + "\n")
+    assert (go_on(made) is not None) == settled
+
+
+def test_a_rung_that_was_reached_is_no_failure_whatever_the_last_note_says(tmp_path: Path) -> None:
+    made = begin(tmp_path, SEARCH + HALVING)
+    finish(made)
+    note = {"reason": "error", "detail": "its worker was lost", "again": False, "exit_code": None}
+    (made.run_directory(made.runs[0]) / "attempts.jsonl").write_text(json.dumps(note) + "\n")
+    assert [str(state.state) for state in read_states(made.directory)] == ["paused"] * len(made.runs)
+
+
 def test_a_trial_is_as_good_as_its_worst_run(tmp_path: Path) -> None:
     made = begin(tmp_path, f"seeds = 3\n{SEARCH}")
     assert [(run.trial, run.values["seed"]) for run in made.runs] == [(trial, seed) for trial in (0, 1) for seed in (0, 1, 2)]

@@ -38,6 +38,9 @@ def test_several_seeds_go_on_together_up_to_a_limit_and_beyond(tmp_path: Path) -
     directories = [each.directory for each in stopped]
     stopped = sciml.resume(*directories, overrides=["execution.step_limit=25"], progress=False)
     assert [(each.outcome, each.result["steps"]) for each in stopped] == [(Outcome.STOPPED, 30)] * 2  # the next row of metrics
+    for count in (1, 2):
+        again = sciml.resume(*directories[:count], progress=False)
+        assert [each.result["steps"] for each in again] == [30] * count, "what is at its limit trains no further"
     done = sciml.resume(*directories, overrides=["execution.step_limit=0"], progress=False)
     assert [(each.outcome, each.result["steps"]) for each in done] == [(Outcome.OK, 40)] * 2
 
