@@ -253,7 +253,7 @@ def test_seconds_add_up_over_sessions(tmp_path: Path) -> None:
         totals.append(stopped.result["seconds"]["total"])
         stopped = execute.resume(stopped.directory)
     assert len(totals) == 6
-    assert totals == sorted(totals)
+    assert totals[-1] > totals[0]  # what a session spends after its last checkpoint does not count for the next
 
 
 def target() -> float:
