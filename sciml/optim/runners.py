@@ -199,8 +199,10 @@ class Programs:
     def runner(self, settings: Phase) -> Any:
         """The runner of all phases with these settings."""
         if settings not in self._runners:
-            made = FirstOrderRunner if isinstance(settings, Adam) else SecondOrderRunner
-            self._runners[settings] = made(self.objective, settings)  # type: ignore[arg-type]
+            if isinstance(settings, Adam):
+                self._runners[settings] = FirstOrderRunner(self.objective, settings)
+            else:
+                self._runners[settings] = SecondOrderRunner(self.objective, settings)
         return self._runners[settings]
 
 

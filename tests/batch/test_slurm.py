@@ -8,13 +8,13 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_slurm import FakeSlurm
+from waiting import wait_for
 
 import sciml
 from sciml.batch import attempt, plan, slurm
@@ -295,12 +295,3 @@ def lines(path: Path) -> list[str]:
 
 def steps(run: Path) -> list[dict[str, Any]]:
     return [{**json.loads(line), "seconds": 0} for line in lines(run / "metrics.jsonl")]
-
-
-def wait_for(look, seconds: float = 400.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"nothing after {seconds} s")

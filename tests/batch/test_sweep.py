@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 import sciml
 from sciml.batch.attempt import Task, attempt
@@ -216,12 +217,3 @@ def test_a_directory_that_is_in_use(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text("")
     with exclusive(tmp_path), pytest.raises(RunError, match=f"is in use by process {os.getpid()} on"):
         sciml.sweep(tmp_path)
-
-
-def wait_for(look, seconds: float = 400.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"nothing after {seconds} s")
