@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sciml.errors import ProblemError, suggest
+from sciml.labelled import Labelled, Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -163,9 +164,15 @@ class Solution:
         """Fields on the grid of `on_grid`; with a reference also `u_reference` and `u_error`, solution minus reference."""
         import xarray
 
+        return xarray.Dataset(*self.labelled())
+
+    def labelled(self) -> Labelled:
+        """What `to_xarray` returns, as plain arrays."""
         coordinates, fields = self._grid
         axes = tuple(coordinates)
-        variables = {name: (axes, values, {"long_name": f"{name}, solution", "units": "1"}) for name, values in fields.items()}
+        variables: dict[str, Variable] = {
+            name: (axes, values, {"long_name": f"{name}, solution", "units": "1"}) for name, values in fields.items()
+        }
         if self.reference is not None:
             for name, values in fields.items():
                 exact = np.asarray(self.reference.fields[name], float)
@@ -173,8 +180,8 @@ class Solution:
                 variables[f"{name}_reference"] = (axes, exact, note)
                 note = {"long_name": f"{name}, solution minus reference", "units": "1"}
                 variables[f"{name}_error"] = (axes, values - exact, note)
-        labels = {name: (name, axis, {"long_name": name, "units": "1"}) for name, axis in coordinates.items()}
-        return xarray.Dataset(variables, labels, self._attributes())
+        labels: dict[str, Variable] = {name: ((name,), axis, {"long_name": name, "units": "1"}) for name, axis in coordinates.items()}
+        return Labelled(variables, labels, self._attributes())
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Solution, reference and error as a matplotlib figure, also written to `path` where one is given."""
@@ -216,8 +223,8 @@ class Solution:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise ProblemError(f"the coordinates' shapes do not broadcast against each other: {shapes}") from error
 
-    def _attributes(self) -> dict[str, str | float]:
-        attributes: dict[str, str | float] = {
+    def _attributes(self) -> dict[str, str | int | float]:
+        attributes: dict[str, str | int | float] = {
             "title": f"Solution of {self.problem.name}",
             "problem": self.problem.name,
             "description": " ".join((type(self.problem).__doc__ or "").split()),

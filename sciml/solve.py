@@ -25,7 +25,6 @@ from sciml.objective import Instance, Objective
 from sciml.optim.runners import Programs
 from sciml.problem import Problem
 from sciml.reference import Reference, exact_reference
-from sciml.reference.baseline import baselines
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.slabs import Slabs, check_slabs
 from sciml.solution import Error, Solution, measure_error
@@ -84,6 +83,8 @@ class Experiment:
 
     def baselines(self) -> dict[str, dict[str, Any]]:
         """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
+        from sciml.reference.baseline import baselines
+
         return baselines(self.problem, self.reference)
 
     def results(self, trainable: Array) -> dict[str, Any]:

@@ -15,7 +15,7 @@ GROUPS = (
     ("who answers", ("nets",)),
     ("how badly it is violated", ("sampling", "slabs", "objective", "jacobian")),
     ("how it is trained", ("optim", "train")),
-    ("what comes out", ("reference", "solution", "figures", "checks", "uncertainty", "solve", "dynamics")),
+    ("what comes out", ("labelled", "reference", "solution", "figures", "checks", "uncertainty", "solve", "dynamics")),
     ("one run", ("runs",)),
     ("many runs", ("batch",)),
     ("the command line", ("cli", "__main__")),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import sciml
+from sciml.labelled import netcdf
 from sciml.reference.grid import Reference, exact_reference
 from sciml.solution import CHUNK, Solution, evaluate_grid, evaluate_points, measure_error
 
@@ -181,7 +182,7 @@ def test_the_dataset_holds_fields_reference_error_and_what_they_are(solution, tm
     import xarray
 
     path = tmp_path / "solution.nc"
-    solution.to_xarray().to_netcdf(path, engine="h5netcdf")
+    path.write_bytes(netcdf(solution.labelled()))
     with xarray.open_dataset(path, engine="h5netcdf") as stored:
         assert stored["u"].dims == ("t", "x")
         np.testing.assert_array_equal(stored["u_error"], stored["u"] - stored["u_reference"])
@@ -190,6 +191,7 @@ def test_the_dataset_holds_fields_reference_error_and_what_they_are(solution, tm
         assert stored.attrs["coefficient_c"] == 0.5
         assert stored.attrs["rel_l2"] == solution.error().rel_l2
         assert stored["u_reference"].attrs["long_name"] == "u, reference (exact)"
+        assert stored.identical(solution.to_xarray())
 
 
 def test_a_dataset_without_reference_holds_the_fields_alone(oscillator):

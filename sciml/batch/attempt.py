@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import sciml
-from sciml.batch.ending import BEGIN, FAILURES, LOG, RETRIED, Ending, Reason, judge
+from sciml.batch.ending import BEGIN, FAILURES, LOG, RETRIED, Ending, Reason, is_full, judge
 from sciml.errors import ScimlError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
@@ -203,7 +203,7 @@ def _refusal(task: Task) -> Ending | None:
         return Ending(Reason.CONFIG, str(error))
     if changed:
         return Ending(Reason.CONFIG, f"the problem '{task.problem}' has changed since the sweep was planned")
-    return None
+    return Ending(Reason.DISK, f"no space on disk for {directory}") if is_full(Path(task.stop).parent) else None
 
 
 def write_note(

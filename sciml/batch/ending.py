@@ -85,7 +85,7 @@ def judge(
     if exit_code is None:
         return Ending(Reason.ERROR, "its process is gone, and nobody saw how it ended")
     tail = _tail(log or directory / LOG)
-    if DISK.search(tail) or _is_full(directory):
+    if DISK.search(tail) or is_full(directory):
         return Ending(Reason.DISK, _last_words(tail) or f"no space on disk for {directory}")
     if MEMORY.search(tail):
         return Ending(Reason.MEMORY, _last_words(tail))
@@ -103,7 +103,7 @@ def has_reached(result: Mapping[str, Any] | None, step_limit: int | None) -> boo
     return step_limit is None or 0 < step_limit <= result.get("steps", 0)
 
 
-def _is_full(directory: Path) -> bool:
+def is_full(directory: Path) -> bool:
     """Whether the disk has so little room that it swallows the log, too."""
     return directory.exists() and shutil.disk_usage(directory).free < LOG_TAIL
 

@@ -27,6 +27,7 @@ from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
 from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
 from sciml.errors import ProblemError
+from sciml.labelled import Labelled, Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -229,16 +230,20 @@ class Discovered:
         """Data, fit and forecast along time, per trajectory; and all numbers that the fit consists of."""
         import xarray
 
-        variables: dict[str, Any] = {
-            "theta": ("parameter", self.fit.theta, {"long_name": "fitted field and starting states"}),
+        return xarray.Dataset(*self.labelled())
+
+    def labelled(self) -> Labelled:
+        """What `to_xarray` returns, as plain arrays."""
+        variables: dict[str, Variable] = {
+            "theta": (("parameter",), self.fit.theta, {"long_name": "fitted field and starting states"}),
             "covariance": (("parameter", "parameter_"), self.fit.covariance, {"long_name": "covariance of theta"}),
-            "sigma": ("channel", self.fit.sigma, {"long_name": f"standard deviation of the {self.shooting.noise.kind} noise"}),
+            "sigma": (("channel",), self.fit.sigma, {"long_name": f"standard deviation of the {self.shooting.noise.kind} noise"}),
         }
-        coordinates: dict[str, Any] = {"channel": list(self.series.names)}
+        coordinates: dict[str, Variable] = {"channel": (("channel",), list(self.series.names), {})}
         for number, times in enumerate(self.series.times):
             axis, future = f"t_{number}", f"t_ahead_{number}"
             band = self.bands[number]
-            coordinates |= {axis: times, future: band.times}
+            coordinates |= {axis: ((axis,), times, {}), future: ((future,), band.times, {})}
             variables[f"data_{number}"] = ((axis, "channel"), self.series.values[number], {"long_name": "measured"})
             variables[f"fit_{number}"] = ((axis, "channel"), self.predictions[number], {"long_name": "fitted, without noise"})
             for what in ("values", "lower", "upper"):
@@ -255,9 +260,9 @@ class Discovered:
                 shares = np.zeros(sparse.active.shape)
                 shares[np.nonzero(sparse.active)] = sparse.shares
                 variables["inclusion"] = (("term", "state"), shares, {"long_name": "how often resamples of the data choose the term"})
-            coordinates |= {"term": list(sparse.library.names()), "state": list(self.states)}
+            coordinates |= {"term": (("term",), list(sparse.library.names()), {}), "state": (("state",), list(self.states), {})}
             stored |= {"library": library_text(sparse.library), "states": json.dumps(self.states)}
-        return xarray.Dataset(variables, coordinates, about | stored)
+        return Labelled(variables, coordinates, about | stored)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Fit, forecast with its band, phase portrait and residuals as one matplotlib figure, also written to `path`."""

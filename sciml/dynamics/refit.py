@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from sciml.dynamics import levenberg_marquardt
 from sciml.dynamics.shooting import Shooting
@@ -112,7 +112,7 @@ def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.nd
     correlation = _correlation(slopes @ covariance @ slopes.T)
     values = {name: float(value) for name, value in shooting.unknowns(theta).items()}
     errors = np.sqrt(np.maximum(np.diag(slopes @ covariance @ slopes.T), 0.0))
-    quantile = float(student.ppf(0.5 * (1 + LEVEL), max(float(left), 1.0)))
+    quantile = float(stdtrit(max(float(left), 1.0), 0.5 * (1 + LEVEL)))
     coefficients = {}
     for number, name in enumerate(names):
         share = float(free[np.abs(slopes[number]) > 0].max(initial=0.0))

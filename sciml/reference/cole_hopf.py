@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import roots_hermite
 
 from sciml.errors import ProblemError
 from sciml.reference.grid import Reference, relative_l2
@@ -49,6 +48,8 @@ def cole_hopf_values(
     $u = \sum_i p_i u_0(y_i)$ where $p_i$ is the soft maximum of $\log w_i - U(y_i) / (2 \nu)$: a mean of initial values,
     whatever the size of the exponents.
     """
+    from scipy.special import roots_hermite
+
     abscissae, weights = roots_hermite(nodes)
     kept = weights > 0  # the outermost weights of long rules underflow
     origins = x[:, None] - np.sqrt(4 * viscosity * t) * abscissae[kept]

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 from jax import Array
 
 from sciml.conditions import Data, Term
@@ -84,6 +83,8 @@ def least_squares(problem: Problem, points: int | None = None) -> Fit:
         def at(raw: bytes) -> tuple[np.ndarray, np.ndarray]:
             residuals, jacobian = linearised(np.frombuffer(raw), *given)
             return np.asarray(residuals), np.asarray(jacobian)
+
+        import scipy.optimize
 
         minimise: Any = scipy.optimize.least_squares  # untyped: its defaults hide that jac may be a function and gtol None
         clock = time.perf_counter()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from scipy.integrate import DOP853, Radau
 
 from sciml.domain import TIME
 from sciml.errors import ProblemError
@@ -16,6 +16,9 @@ from sciml.problem import Problem
 from sciml.reference.grid import Reference, relative_l2, uniform_grid
 from sciml.reference.initial_boundary import Focus
 from sciml.reference.semidiscrete import Semidiscrete
+
+if TYPE_CHECKING:
+    from scipy.integrate import DOP853, Radau
 
 DEFAULT_POINTS = {1: 64, 2: 16}
 FEWEST_POINTS = 6
@@ -83,6 +86,8 @@ def _solve(
 
     def jacobian_of(t: float, y: np.ndarray) -> np.ndarray:
         return np.asarray(jacobian(t, y))
+
+    from scipy.integrate import DOP853, Radau
 
     start = time.perf_counter()
     first, last, smallest = times[0], times[-1], 0.01 * tolerance

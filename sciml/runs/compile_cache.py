@@ -29,7 +29,7 @@ def use_compile_cache() -> str | None:
     except OSError as error:
         return f"compiled programs are not kept: {error}"
     jax.config.update("jax_compilation_cache_dir", str(folder / f"threads-{available_cores()}"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sciml.errors import Outcome
+from sciml.labelled import netcdf
 from sciml.runs import environment, files, metrics
 from sciml.runs.build import THETA
 from sciml.runs.config import Config
@@ -225,7 +226,7 @@ class Session:
         self.unknowns = self.experiment.unknowns(jnp.asarray(self.best))
         self.results = metrics.finite(self.experiment.results(jnp.asarray(self.best)))
         solution = self._solution(self._result())
-        files.write_bytes(self.directory / "solution.nc", solution.to_xarray().to_netcdf(engine="h5netcdf"))
+        files.write_bytes(self.directory / "solution.nc", netcdf(solution.labelled()))
         if wanted:
             self._report(solution)
         return self._solution(self._result())

@@ -82,3 +82,6 @@ def test_the_dask_engine_listens_on_the_loopback_only_and_gives_the_same_bytes(t
         assert (one.directory / "solution.nc").read_bytes() == (other.directory / "solution.nc").read_bytes()
     assert listening
     assert set(listening) == {"127.0.0.1"}
+    together = sciml.sweep(file, out=tmp_path / "together", dask="local", ensemble=2)
+    assert [[(note["reason"], note["together"]) for note in run.attempts] for run in together.runs] == [[("done", 2)]] * 2
+    assert [row["error"] for row in together.table] == pytest.approx([row["error"] for row in made[0].table], rel=1e-6)

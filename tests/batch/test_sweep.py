@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from waiting import wait_for
@@ -149,6 +151,18 @@ def test_a_run_that_hangs_is_ended(sandbox: Sandbox) -> None:
     ended = attempt(Task(str(run), config, "moody", source, str(sandbox.problems), sciml.__version__, **given))
     assert (ended["reason"], ended["again"]) == ("hang", True)
     assert find_holder(run) is None
+
+
+def test_no_process_is_started_where_the_disk_is_full(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster tasks that wait cannot be called back: each finds out by itself."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    run = sandbox.folder / "runs" / "moody-00000000"
+    config = dump_config(load_config("moody", [], sandbox.problems))
+    source = catalog.source_hash("moody", sandbox.problems)
+    given = {"time_limit": None, "grace": 1.0, "failures": 2, "stop": str(sandbox.folder / "stop")}
+    ended = attempt(Task(str(run), config, "moody", source, str(sandbox.problems), sciml.__version__, **given))
+    assert (ended["reason"], ended["again"]) == ("disk full", False)
+    assert not (run / "config.toml").exists()
 
 
 def test_a_full_disk_stops_the_sweep_until_there_is_room(sandbox: Sandbox) -> None:

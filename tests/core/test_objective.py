@@ -10,6 +10,7 @@ from scipy import stats
 from small_problems import close, experiment, problem
 
 import sciml
+from sciml.errors import ProblemError
 from sciml.objective import MICRO_BATCHES, Evaluation, Objective
 from sciml.sampling import draw_by_residual, shifted, sobol_integers
 
@@ -185,6 +186,16 @@ def test_batches_estimate_the_loss_on_many_points(objective: Objective, batches:
 
 
 # -- points -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 4096, 5000])
+def test_sobol_points_are_those_of_scipy(count: int) -> None:
+    for dimension in (1, 3, 12):
+        expected = stats.qmc.Sobol(dimension, scramble=False, bits=32).random_base2(max(count - 1, 0).bit_length())[:count]
+        assert np.array_equal(np.asarray(sobol_integers(count, dimension)) * 2.0**-32, expected)
+    assert sobol_integers(count, 0).shape == (count, 0)
+    with pytest.raises(ProblemError, match="13 coordinates to sample, and at most 12"):
+        sobol_integers(count, 13)
 
 
 def test_shifted_points_are_uniform() -> None:

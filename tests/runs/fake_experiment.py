@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import xarray
 
 from sciml.errors import Outcome
+from sciml.labelled import Labelled
 from sciml.objective import Validation
 from sciml.optim.cursor import PhaseRecord
 from sciml.runs.listener import Listener
@@ -101,7 +101,7 @@ class FakeExperiment:
 
     def solution(self, trainable: Any, history: Any = (), result: Mapping[str, Any] | None = None) -> Any:
         theta = np.asarray(trainable)
-        return SimpleNamespace(theta=theta, history=history, result=result, to_xarray=lambda: xarray.Dataset({"u": ("x", theta)}))
+        return SimpleNamespace(theta=theta, history=history, result=result, labelled=lambda: Labelled({"u": (("x",), theta, {})}, {}, {}))
 
 
 class Recorder(Listener):
