@@ -365,6 +365,7 @@ def schema() -> None:
 
 def main() -> None:
     """Entry point of the command `sciml`."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our factorisations are small: threads only wait (docs/decisions/017)
     app(prog_name="sciml")
 
 

@@ -14,7 +14,7 @@ class Settings(BaseModel):
 
 
 class Noise(Settings):
-    """End a phase when the gradient's noise-to-signal ratio has risen, fallen and stays low (see `sciml.optim.noise`)."""
+    """End a phase when the gradient's noise-to-signal ratio has risen, is past its peak and low (see `sciml.optim.noise`)."""
 
     kind: Literal["noise"] = "noise"
     threshold: float = Field(default=0.1, gt=0)
@@ -24,7 +24,7 @@ class Noise(Settings):
     window: int = Field(default=64, ge=8)
     """Steps averaged into one measurement."""
     rise: float = Field(default=5.0, gt=1)
-    """The trigger arms once the ratio has exceeded `rise` times its first value and then halved."""
+    """The trigger is armed while the ratio has exceeded `rise` times its first value, and is below an earlier window's."""
 
 
 class Plateau(Settings):

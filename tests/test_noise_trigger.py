@@ -86,6 +86,22 @@ def test_firing_moves_with_the_fall(shift: int) -> None:
     assert shift + 350 < fired < shift + 350 + 9 * WINDOW
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rise_to_a_low_plateau_fires_where_the_rise_ends(seed: int) -> None:
+    """With many points the ratio may never leave the threshold; what ends then is the drift."""
+    ratio = np.minimum(1e-4 * np.exp(np.arange(3000) / 130.0), 1e-2)
+    fired = first_firing(gradients(np.ones(3000), block_noise(ratio), seed))
+    end = int(np.argmax(ratio == ratio.max()))
+    assert fired is not None
+    assert end + (SETTINGS.patience - 1) * WINDOW <= fired <= end + 20 * WINDOW
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rise_does_not_fire(seed: int) -> None:
+    ratio = np.geomspace(1e-5, 0.09, 3000)
+    assert first_firing(gradients(np.ones(3000), block_noise(ratio), seed)) is None
+
+
 @pytest.mark.parametrize("level", [0.01, 0.05, 0.5, 5.0])
 def test_constant_noise_never_fires(level: float) -> None:
     """A ratio that neither rises nor falls says nothing about a change of regime."""
@@ -95,7 +111,7 @@ def test_constant_noise_never_fires(level: float) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_that_stays_high_never_fires(seed: int) -> None:
-    """Risen, halved, but still far above the threshold."""
+    """Risen and fallen, but still far above the threshold."""
     ratio = 0.5 + rise_then_fall(3000, peak_at=300, low=0.01, high=4.0) * np.minimum(1.0, np.arange(3000) / 300)
     ratio[:50] = 0.02
     assert first_firing(gradients(np.ones(3000), block_noise(ratio), seed)) is None

@@ -137,7 +137,7 @@ def _draw_ratio(axis: Axes, history: Sequence[Row], result: Row, windows: Sequen
         axis.axhline(threshold, color=GREY, linewidth=1.2, linestyle="--", label=f"threshold, {threshold:g}")
     armed = next((window["step"] for phase in windows for window in phase if window["armed"]), None)
     if armed is not None:
-        axis.axvline(armed, color=PURPLE, linewidth=1.2, linestyle=":", label="risen and halved: armed")
+        axis.axvline(armed, color=PURPLE, linewidth=1.2, linestyle=":", label="risen, past a peak: armed")
     _draw_switch(axis, result)
     axis.set_title("Noise-to-signal ratio of the gradient")
     _finish_logarithmic(axis, 1.04 * np.array([window["step"] for phase in windows for window in phase]))

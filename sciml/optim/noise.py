@@ -1,14 +1,14 @@
-"""The gradient's noise-to-signal ratio, and the trigger that ends a phase when it has risen, fallen and stays low.
+"""The gradient's noise-to-signal ratio, and the trigger that ends a phase when it has risen, is past its peak and low.
 
 At each step the micro-batches give `V = s2 / K`, the variance of the batch gradient, and `G2 = |mean|^2 - V`, an unbiased
 estimate of the squared norm of the noise-free gradient (McCandlish et al. 2018, appendix A). Both are averaged over windows;
 NSR is the ratio of the averages, never the average of ratios. A window consists of `SUBWINDOWS` equal parts, whose means give
 the standard errors (batch means: steps within a part may be correlated).
 
-A low ratio alone says nothing: it is low at the start, while the gradient is a plain drift. So the trigger is armed only once
-the windowed ratio has exceeded `rise` times its value over the first part and has then halved from its peak. It fires when the
-upper confidence bound of the ratio, at the point count of the next phase (NSR is proportional to 1/batch), stays
-below the threshold for `patience` windows in a row.
+A low ratio alone says nothing: it is low at the start, while the gradient is a plain drift. So the trigger is armed in a window only
+if the ratio has exceeded `rise` times its value over the first part by then, and is below an earlier window's: the drift is over. It
+fires when it is armed, and the upper confidence bound of the ratio at the point count of the next phase (NSR is proportional
+to 1/batch) is below the threshold, for `patience` windows in a row (docs/decisions/016-past-its-peak.md).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Windows(NamedTuple):
     bounds: Array
     """`(RECENT,)`: upper confidence bound of the last column, NaN where no trigger computes it."""
     armed: Array
-    """`(RECENT,)`: whether a trigger was armed by then."""
+    """`(RECENT,)`: whether a trigger was armed then."""
 
 
 def start_windows(columns: int, dtype: Any) -> Windows:
@@ -120,7 +120,7 @@ def _close(state: NoiseState, settings: Noise) -> NoiseState:
     bound = _ratio(_edge(state.variance, 1.0), _edge(state.signal, -1.0))
     peak = jnp.maximum(state.peak, jnp.where(jnp.isfinite(ratio), ratio, state.peak))
     risen = state.risen | (ratio > settings.rise * state.first)
-    armed = state.armed | (risen & (ratio < 0.5 * peak))
+    armed = risen & (ratio <= state.peak)
     low = armed & (bound < settings.threshold)
     streak = jnp.where(low, state.streak + 1, 0)
     empty = jnp.zeros_like(state.variance)

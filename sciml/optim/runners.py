@@ -29,7 +29,7 @@ class Window(NamedTuple):
     bound: float | None
     """Upper confidence bound, where a trigger watches the noise."""
     armed: bool
-    """Whether the trigger has seen the ratio rise and halve by then."""
+    """Whether the trigger has seen the ratio rise by then, to a peak that lies behind."""
     terms: dict[str, float]
 
 
