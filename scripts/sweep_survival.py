@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -82,15 +83,20 @@ def main() -> int:
     seconds = time.monotonic() - begun
     print(f"undisturbed: {arguments.runs} runs in {seconds:.0f} s", flush=True)
 
-    kills = [(rng.uniform(0.05, 1.0) * seconds, "scheduler") for _ in range(arguments.scheduler_kills)]
-    kills += [(rng.uniform(0.05, 1.0) * seconds, "run") for _ in range(arguments.run_kills)]
-    made = _disturbed(folder, sorted(kills), rng)
+    victims = ["scheduler"] * arguments.scheduler_kills + ["run"] * arguments.run_kills
+    rng.shuffle(victims)
+    done = sorted(rng.randrange(max(1, arguments.runs - 2)) for _ in victims)
+    kills = [(runs, rng.uniform(0.0, seconds / arguments.runs), what) for runs, what in zip(done, victims, strict=True)]
+    made = _disturbed(folder, kills, rng)
     return _judge(folder, made, arguments)
 
 
-def _disturbed(folder: Path, kills: list[tuple[float, str]], rng: random.Random) -> dict[str, int]:
-    """Run the sweep to its end through all kills; how many were made. A kill that comes too late comes at the next chance."""
-    begun, made = time.monotonic(), {"scheduler": 0, "run": 0}
+def _disturbed(folder: Path, kills: list[tuple[int, float, str]], rng: random.Random) -> dict[str, int]:
+    """Run the sweep to its end through all kills; how many were made.
+
+    A kill comes some seconds after so many runs have a result, or at the next chance after that.
+    """
+    begun, made, due = time.monotonic(), {"scheduler": 0, "run": 0}, math.inf
     scheduler = _begin(folder, "disturbed")
     while True:
         if scheduler.poll() is not None:
@@ -98,12 +104,15 @@ def _disturbed(folder: Path, kills: list[tuple[float, str]], rng: random.Random)
                 break
             assert scheduler.returncode == -signal.SIGKILL, (folder / "disturbed.log").read_text()
             scheduler = _begin(folder, "disturbed")
-        if kills and time.monotonic() - begun > kills[0][0]:
-            what = kills[0][1]
+        if kills and due == math.inf and _finished(folder) >= kills[0][0]:
+            due = time.monotonic() + kills[0][1]
+        if time.monotonic() > due:
+            what = kills[0][2]
             victim = scheduler.pid if what == "scheduler" else _running(folder, rng)
             if victim is not None:
                 os.kill(victim, signal.SIGKILL)
                 kills.pop(0)
+                due = math.inf
                 made[what] += 1
                 print(f"  {time.monotonic() - begun:6.1f} s: {what} killed", flush=True)
         time.sleep(0.02)
@@ -115,6 +124,11 @@ def _begin(folder: Path, name: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sciml", "sweep", str(folder / "lines.toml"), "--problems", str(folder / "problems")]
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen([*command, "--out", str(folder / name)], stdout=log, stderr=log)
+
+
+def _finished(folder: Path) -> int:
+    """Runs of the disturbed sweep that have a result."""
+    return sum(1 for _ in (folder / "disturbed" / "lines" / "runs").glob("*/result.json"))
 
 
 def _running(folder: Path, rng: random.Random) -> int | None:
