@@ -124,10 +124,12 @@ class Points(Settings):
 
 
 class Integrator(Settings):
-    """How ordinary differential equations are solved (Diffrax)."""
+    """How ordinary differential equations are solved: by Diffrax, or while a network is trained by the classical Runge-Kutta method."""
 
-    solver: Literal["auto", "tsit5", "dopri8", "kvaerno3", "kvaerno5", "kencarp5"] = "auto"
+    solver: Literal["auto", "tsit5", "dopri8", "kvaerno3", "kvaerno5", "kencarp5", "rk4"] = "auto"
     """"auto": explicit, or implicit where an explicit method struggles."""
+    substeps: int = Field(default=1, ge=1)
+    """Steps of "rk4" from one asked time to the next; its error is not controlled."""
     rtol: float = Field(default=1e-7, gt=0)
     atol: float = Field(default=1e-9, gt=0)
     """Absolute tolerance in units of each state's size."""

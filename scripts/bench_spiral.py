@@ -103,7 +103,7 @@ def learn(request: dict[str, Any]) -> dict[str, Any]:
         series,
         vector_field=NeuralODE(network=network, scaling=plain, states=series.names, channels=series.names),
         shooting=Shooting(intervals=count - 1),
-        integrator=Integrator(solver="tsit5", rtol=request["rtol"], atol=request["atol"]),
+        integrator=Integrator(rtol=request["rtol"], atol=request["atol"]),
         phases=(Adam(steps=request["steps"], learning_rate=request["learning_rate"], until=()),),
     )
     *_, snapshot = experiment.train(every=request["steps"])

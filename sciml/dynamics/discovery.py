@@ -22,7 +22,7 @@ from sciml.dynamics.stages import Before, carry
 from sciml.dynamics.starting_fields import FieldSettings
 from sciml.dynamics.vector_fields import SparseLibrary, Universal, VectorField
 from sciml.errors import Outcome
-from sciml.settings import Phase
+from sciml.settings import Integrator, Phase
 from sciml.train import Snapshot, train
 
 if TYPE_CHECKING:
@@ -46,9 +46,12 @@ class Discovery:
         stages: Sequence[Shooting],
         phases: tuple[Phase, ...],
         settings: FieldSettings,
+        integrator: Integrator,
     ) -> None:
         self.name, self.series, self.held_out, self.field, self.noise = name, series, held_out, field, noise
         self.stages, self.phases, self.settings = tuple(stages), phases, settings
+        self.integrator = integrator
+        """What the fit, the forecast and all that is reported are computed with; a network may be trained with another."""
         self._found: tuple[bytes, Discovered] | None = None
 
     @property
@@ -120,7 +123,7 @@ class Discovery:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _stage(self, theta: Array) -> Shooting:
-        return next(stage for stage in reversed(self.stages) if stage.parameters == theta.size)
+        return next(stage for stage in reversed(self.stages) if stage.parameters == theta.size).with_integrator(self.integrator)
 
     def _finish(self, theta: Array) -> Discovered:
         stage = self._stage(theta)

@@ -14,11 +14,11 @@ from sciml.dynamics import vector_fields
 from sciml.dynamics.discovered import Discovered
 from sciml.dynamics.discovery import Discovery
 from sciml.dynamics.first_look import Start, choose_noise, look
-from sciml.dynamics.integrate import choose_solver
+from sciml.dynamics.integrate import EXPLICIT, choose_solver
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
-from sciml.dynamics.stages import check_start, lengths, resolve_phases, stage_of
+from sciml.dynamics.stages import check_start, fixed_steps, lengths, resolve_phases, stage_of
 from sciml.dynamics.starting_fields import FieldSettings, build_field, match, names_of_states
 from sciml.dynamics.vector_fields import VectorField
 from sciml.errors import Outcome, ProblemError
@@ -65,18 +65,24 @@ def prepare(
     field = build_field(settings, module, problem, train_series, noise, states, begin, seed)
     if vector_fields.has_network(field):
         field = match(field, train_series, begin)
-    integrator = choose(field, train_series, begin, integrator or Integrator())
+    integrator, windows = integrator or Integrator(), shooting or ShootingSettings()
     if vector_fields.has_network(field):
         integrator = integrator.model_copy(update={"rtol": max(integrator.rtol, LOOSE.rtol), "atol": max(integrator.atol, LOOSE.atol)})
     stages = [
-        stage_of(field, train_series, noise, integrator, begin, length, (shooting or ShootingSettings()).continuity, seed)
-        for length in lengths(train_series, shooting or ShootingSettings())
+        stage_of(field, train_series, noise, integrator, begin, length, windows.continuity, seed)
+        for length in lengths(train_series, windows)
     ]
+    training = fixed_steps(stages[-1]) if vector_fields.has_network(field) and integrator.solver == "auto" else None
+    if training is None:
+        training = integrator = choose(field, train_series, begin, integrator)
+    else:
+        integrator = integrator.model_copy(update={"solver": EXPLICIT[0]})
+    stages = [stage.with_integrator(training) for stage in stages]
     for stage in stages:
         check_start(stage)
     return Discovery(
         name or (problem.name if problem is not None else "series"),
-        train_series, held_out, field, noise, stages, resolve_phases(phases, stages), settings,
+        train_series, held_out, field, noise, stages, resolve_phases(phases, stages), settings, integrator,
     )  # fmt: skip
 
 

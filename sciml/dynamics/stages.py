@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from sciml.dynamics.first_look import Start
+from sciml.dynamics.integrate import FIXED, MOST_SUBSTEPS
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting, cut
@@ -87,6 +88,21 @@ def stage_of(
     windows = cut(series, length)
     anchors = np.stack([begin.states[index][row] for index, row in zip(windows.trajectory, windows.begin, strict=True)])
     return Shooting(field, series, noise, integrator, length, anchors, begin.scale, begin.sigma, continuity, seed)
+
+
+def fixed_steps(stage: Shooting) -> Integrator | None:
+    """The fewest fixed steps that follow a field through all windows, to the tolerance; None where even many are not enough.
+
+    Twice as many as the start needs: training changes the field, and what was found is refitted with controlled steps.
+    """
+    before, substeps = None, 1
+    while substeps <= MOST_SUBSTEPS:
+        fixed = stage.integrator.model_copy(update={"solver": FIXED, "substeps": substeps})
+        states = np.asarray(jax.jit(stage.with_integrator(fixed).paths)(stage.start).states) / np.asarray(stage.scale)
+        if before is not None and np.isfinite(states).all() and np.max(np.abs(states - before)) < 10 * stage.integrator.rtol:
+            return fixed
+        before, substeps = states, 2 * substeps
+    return None
 
 
 def check_start(stage: Shooting) -> None:

@@ -31,6 +31,34 @@ def test_error_follows_the_tolerance(solver):
     assert tight < 1e-2 * loose
 
 
+def test_fixed_steps_are_of_fourth_order():
+    """Between times of unequal distance, two of them equal, with an input that is linear between them."""
+    times = jnp.array([0.0, 0.5, 0.7, 2.0, 2.0, 3.0])
+    inputs = jnp.sin(times)[:, None]
+
+    def error(substeps):
+        settings = Integrator(solver="rk4", substeps=substeps)
+        path = jax.jit(lambda: integrate(oscillator, times, jnp.array([0.0, 1.0]), NONE, jnp.array([1.0, 3.0]), settings))()
+        assert int(path.code) == 0
+        return float(jnp.max(jnp.abs(path.states[:, 0] - jnp.sin(times))))
+
+    assert error(4) / error(8) == pytest.approx(16, rel=0.2)
+    driven = jax.jit(lambda: integrate(lambda t, state, u: u, times, jnp.zeros(1), inputs, jnp.ones(1), Integrator(solver="rk4")))()
+    trapezia = np.concatenate([[0.0], np.cumsum(np.diff(times) * 0.5 * (inputs[1:, 0] + inputs[:-1, 0]))])
+    np.testing.assert_allclose(driven.states[:, 0], trapezia, rtol=1e-12)
+
+
+def test_fixed_steps_that_run_away_have_a_valid_prefix_and_a_gradient():
+    times = jnp.linspace(0.0, 1.0, 6)
+    run = lambda start: integrate(lambda t, state, u: state**3, times, start, NONE, jnp.ones(1), Integrator(solver="rk4"))  # noqa: E731
+    path = jax.jit(run)(jnp.ones(1))
+    assert int(path.code) == 1
+    assert np.isfinite(path.states[:2]).all()
+    assert not np.isfinite(path.states[-1]).any()
+    gradient = jax.grad(lambda start: jnp.sum(jnp.where(jnp.isfinite(run(start).states), run(start).states, 0.0)))(jnp.ones(1))
+    assert np.isfinite(gradient).all()
+
+
 def test_kencarp5_takes_the_whole_field_as_its_implicit_part():
     """Between its steps it interpolates with third order, which is what limits it here."""
     times = jnp.linspace(0.0, 5.0, 6)
