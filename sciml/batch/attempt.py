@@ -79,6 +79,8 @@ def attempt(task: Task, interrupt: Interrupt | None = None) -> dict[str, Any]:
 
 def _without_a_process(task: Task, watch: _Watch, adopted: bool) -> Ending | None:
     """How a run stands that needs no process, or can have none; None where one is to be started."""
+    if _is_link(Path(task.directory)):
+        return Ending(Reason.CONFIG, f"{task.directory} leads outside the sweep by a link; remove the link")
     ending = watch.judge(Path(task.directory), None)
     if ending.reason != Reason.ERROR:
         return ending
@@ -195,8 +197,6 @@ def _refusal(task: Task) -> Ending | None:
     if sciml.__version__ != task.version:
         return Ending(Reason.WORKER, f"this worker has sciml {sciml.__version__}, the sweep was planned with {task.version}")
     directory = Path(task.directory)
-    if _is_link(directory):
-        return Ending(Reason.CONFIG, f"{directory} leads outside the sweep by a link; remove the link")
     try:
         changed = catalog.source_hash(task.problem, Path(task.problems) if task.problems else None) != task.source
     except ScimlError as error:

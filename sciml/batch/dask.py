@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future
 from typing import Any
 
@@ -42,6 +43,7 @@ class Dask:
                 host=LOOPBACK,
                 dashboard_address=f"{LOOPBACK}:0",
                 worker_dashboard_address=f"{LOOPBACK}:0",
+                silence_logs=logging.CRITICAL,  # workers that end are not worth a warning: every attempt is noted by itself
             )
         try:
             self._client = Client(address, timeout=PATIENCE, set_as_default=False)

@@ -18,6 +18,8 @@ LOG_TAIL = 16_384
 """Bytes at the end of a log that are searched for the reason."""
 
 MEMORY = re.compile(r"RESOURCE_EXHAUSTED|MemoryError|std::bad_alloc|[Oo]ut of memory|Cannot allocate memory")
+DAMAGED = re.compile(r"checkpoint .* is damaged .* no other can be used")
+"""What a run says that has nothing to go on from: it would say so again."""
 DISK = re.compile(r"no space on disk|No space left on device|Disk quota exceeded")
 
 
@@ -72,7 +74,7 @@ def judge(
     try:
         result = read_result(directory)
     except RunError as error:
-        return Ending(Reason.ERROR, str(error))
+        return Ending(Reason.CONFIG, str(error))
     if result is not None and is_complete(result):
         diverged = result["outcome"] == Outcome.DIVERGED
         return Ending(Reason.DIVERGED, f"at step {result.get('steps', '?')}") if diverged else Ending(Reason.DONE)
@@ -81,7 +83,7 @@ def judge(
     if told == Reason.TIME and killed:
         return Ending(Reason.HANG, "it did not end when its time was up, and was killed")
     if told is not None:
-        return Ending(told)
+        return Ending(told, "it did not answer within its grace, and was killed: it goes on from its last checkpoint" if killed else "")
     if exit_code is None:
         return Ending(Reason.ERROR, "its process is gone, and nobody saw how it ended")
     tail = _tail(log or directory / LOG)
@@ -91,6 +93,8 @@ def judge(
         return Ending(Reason.MEMORY, _last_words(tail))
     if exit_code < 0 or exit_code > 128:
         return _signalled(-exit_code if exit_code < 0 else exit_code - 128)
+    if DAMAGED.search(tail):
+        return Ending(Reason.CONFIG, _last_words(tail))
     if result is not None and exit_code == 1 and result.get("ended_by") == WALL_LIMIT:
         return Ending(Reason.STOPPED, WALL_LIMIT)
     return Ending(Reason.CONFIG if exit_code == 2 else Reason.ERROR, _last_words(tail) or f"exit code {exit_code}")
@@ -116,7 +120,7 @@ def _signalled(number: int) -> Ending:
     if number in (signal.SIGSEGV, signal.SIGBUS):
         return Ending(Reason.CRASH, name)
     if number == signal.SIGKILL:
-        return Ending(Reason.SIGNAL, f"{name}; the system does that when memory runs out")
+        return Ending(Reason.SIGNAL, f"{name}; unless someone sent it, memory ran out")
     return Ending(Reason.SIGNAL, name)
 
 

@@ -44,7 +44,7 @@ class Narrator(Listener):
         assert self.plan is not None
         total = str(len(self.plan.runs))
         text = f"{done:>{len(total)}}/{total}  {run.name}  {_outcome(self.plan.run_directory(run), note)}  {values_text(run.values)}"
-        self.message(f"{text}  {duration(note['seconds'])}" + ("  (another process made it)" if note["adopted"] else ""))
+        self.message(f"{text}  " + ("(another process made it)" if note["adopted"] else duration(note["seconds"])))
 
 
 def watch(directory: Path, console: Console) -> None:

@@ -21,6 +21,8 @@ from sciml.runs.jsonl import JsonLines, append_row, read_rows
 
 NAME, SWEEP, RUNS = "plan.jsonl", "sweep.toml", "runs"
 SCHEMA_VERSION = 1
+HEADER = ("runs", "problems", "sources", "base", "axes")
+"""What the first line of a plan must say."""
 
 
 class PlannedRun(NamedTuple):
@@ -122,8 +124,7 @@ def read_plan(directory: Path) -> Plan:
         raise RunError(f"{directory} is not a sweep: it has no {NAME}; `sciml sweep FILE.toml` makes one")
     if len(plan.runs) < plan.header["runs"]:
         raise RunError(
-            f"{directory / NAME} has {len(plan.runs)} of its {plan.header['runs']} runs: its end is lost; "
-            f"`sciml sweep {directory}` writes it again"
+            f"{directory / NAME} has {len(plan.runs)} of its {plan.header['runs']} runs; `sciml sweep {directory}` writes it again"
         )
     return plan
 
@@ -151,20 +152,23 @@ def read_engine(directory: Path) -> Engine:
 
 def _read(directory: Path) -> Plan | None:
     path = directory / NAME
-    rows = read_rows(path)
+    cure = f"restore it from a copy, or delete {path} and type `sciml sweep` with the sweep's file: what is complete is found again"
+    rows = read_rows(path, cure)
     if not rows:
         return None
     header, *rest = rows
     version = header.get("schema_version", 0)
     if version > SCHEMA_VERSION:
         raise RunError(f"{path} was written by a later version of sciml; `pip install --upgrade sciml-jax` reads it")
+    if any(key not in header for key in HEADER):
+        raise RunError(f"{path} cannot be read: its first line, which says what was planned, is missing or damaged; {cure}")
     try:
         search = None if header.get("search") is None else Search.model_validate(header["search"])
         if search is None:
             return Plan(directory, header, tuple(_planned(row, path) for row in rest))
         return Plan(directory, header, _searched(header, rest, path), search, tuple(search.ranges()), sum("round" in row for row in rest))
     except KeyError as error:
-        raise RunError(f"{path} cannot be read: a line has no {error}; restore it from a copy, or begin another sweep") from error
+        raise RunError(f"{path} cannot be read: a line has no {error}; {cure}") from error
 
 
 def _planned(row: Mapping[str, Any], path: Path) -> PlannedRun:
@@ -236,8 +240,8 @@ def _refuse_another(header: Mapping[str, Any], planning: Planning, directory: Pa
     changed = [what for what in ("base", "axes", "search") if header.get(what) != asked.get(what)]
     if changed:
         raise ConfigError(
-            f"{directory} holds another plan ({header['runs']} runs, another {' and other '.join(changed)}); it stays as it is: "
-            "choose another folder with --out, or give the sweep's file another name"
+            f"{directory} holds another plan ({header['runs']} runs; different: {', '.join(changed)}, with what --set said); "
+            "it stays as it is: choose another folder with --out, or give the sweep's file another name"
         )
 
 
@@ -255,7 +259,7 @@ def _refuse_twins(names: Sequence[str], configs: Sequence[tuple[dict[str, Any], 
 def find_sweep(name: str, problems: Path | None = None) -> Path:
     """The file of a sweep: a path ending in .toml, or the name of a shipped one. Raises `ConfigError` that names the closest."""
     path = Path(name)
-    if path.suffix == ".toml":
+    if path.suffix == ".toml" and path.is_file():
         return path
     known = {entry.name: entry.path for entry in catalog.list_sweeps(problems)}
     if name not in known:

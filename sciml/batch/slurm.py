@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import secrets
@@ -79,6 +80,15 @@ class Submitted(NamedTuple):
     """Attempts at the run that were noted before."""
 
 
+def check_installed() -> None:
+    """Raises `ConfigError` where submitit or Slurm is missing."""
+    if importlib.util.find_spec("submitit") is None:
+        raise ConfigError("the engine 'slurm' is not installed; type: pip install 'sciml-jax[cluster]'")
+    missing = [command for command in COMMANDS if shutil.which(command) is None]
+    if missing:
+        raise ConfigError(f"--slurm: there is no `{missing[0]}` here; type this on a machine of a Slurm cluster, or leave --slurm out")
+
+
 class Slurm:
     """Runs as tasks of Slurm's job arrays, submitted by submitit. Each makes one attempt, as everywhere.
 
@@ -89,18 +99,14 @@ class Slurm:
     """
 
     def __init__(self, settings: Settings, directory: Path) -> None:
-        try:
-            from submitit import SlurmExecutor
-        except ImportError as error:
-            raise ConfigError("the engine 'slurm' is not installed; type: pip install 'sciml-jax[cluster]'") from error
+        check_installed()
+        from submitit import SlurmExecutor
+
         if settings.ensemble > 1:
             raise ConfigError(
                 f"--slurm and ensemble = {settings.ensemble} do not go together: each run is a task of an array; write ensemble = 1, "
                 "or leave --slurm out"
             )
-        missing = [command for command in COMMANDS if shutil.which(command) is None]
-        if missing:
-            raise ConfigError(f"--slurm: there is no `{missing[0]}` here; type this on a machine of a Slurm cluster, or leave --slurm out")
         options = _options(settings)
         self._room = settings.slurm.queue
         self._folder = _private_folder(directory.absolute() / FOLDER)

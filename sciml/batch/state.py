@@ -104,6 +104,9 @@ def _runs_below(directory: Path) -> Iterator[RunState]:
 
 
 def _state(index: int, name: str, values: dict[str, Any], directory: Path, step_limit: int | None = None) -> RunState:
+    if directory.is_symlink():
+        detail = f"{directory} is a link, and so not this run; remove the link"
+        return RunState(index, name, values, directory, State.FAILED, {}, Reason.CONFIG, detail)
     try:
         result = read_result(directory)
         if is_complete(result):

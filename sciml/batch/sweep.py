@@ -83,6 +83,10 @@ def sweep(
 
     listener, folder = listener or Listener(), None if problems is None else Path(problems)
     _refuse_two_engines(slurm, engine)
+    if slurm:
+        from sciml.batch.slurm import check_installed
+
+        check_installed()
     directory, planning = _open(Path(source), Path(out), overrides, folder)
     with files.disk_errors(directory), exclusive(directory):
         (directory / STOP).unlink(missing_ok=True)

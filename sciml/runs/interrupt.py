@@ -21,7 +21,8 @@ class Interrupted(ScimlError):
         self.directory = directory
         self.signal = signal.Signals(number)
         self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-        super().__init__(f"stopped by {self.signal.name} at {where}; saved; `sciml {command} {directory}` goes on")
+        saved = "saved; " if command == "resume" else ""  # a sweep says of each run how it ended
+        super().__init__(f"stopped by {self.signal.name} at {where}; {saved}`sciml {command} {directory}` goes on")
 
 
 class Interrupt:

@@ -65,17 +65,20 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         lines.close()
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path, cure: str = "delete that line to read the rest") -> list[dict[str, Any]]:
     """The rows of a file, without a last line that a crash tore; none where the file does not exist.
 
-    Raises `RunError` for a line that is not JSON.
+    Raises `RunError` for a line that is not a JSON object, and says what to do: `cure`.
     """
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(_whole_lines(path) if path.exists() else [], 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError as error:
-            raise RunError(f"{path}, line {number} cannot be read: {error}; delete that line to read the rest") from error
+            raise RunError(f"{path}, line {number} cannot be read: {error}; {cure}") from error
+        if not isinstance(row, dict):
+            raise RunError(f"{path}, line {number} cannot be read: it holds no JSON object; {cure}")
+        rows.append(row)
     return rows
 
 

@@ -46,9 +46,13 @@ def read_result(directory: Path) -> dict[str, Any] | None:
     path = directory / NAME
     if not path.exists():
         return None
-    content = files.read_json(path)
+    cure = f"delete it, and `sciml resume {directory}` writes it anew"
+    try:
+        content = files.read_json(path)
+    except RunError as error:
+        raise RunError(f"{error}; {cure}") from error
     if content.get("outcome") not in list(Outcome):
-        raise RunError(f"{path} has no outcome; delete it, and `sciml resume {directory}` writes it anew")
+        raise RunError(f"{path} has no outcome; {cure}")
     return content
 
 

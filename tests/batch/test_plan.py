@@ -80,7 +80,7 @@ def test_a_torn_plan_is_made_again_with_the_same_runs(tmp_path: Path, kept: floa
     path = directory / plan.NAME
     whole = path.read_bytes()
     os.truncate(path, int(kept * len(whole)))
-    with pytest.raises(RunError, match=r"its end is lost; `sciml sweep .*` writes it again"):
+    with pytest.raises(RunError, match=r"has \d+ of its \d+ runs; `sciml sweep .*` writes it again"):
         plan.read_plan(directory)
     assert plan.make_plan(directory, plan.read_planning(directory), None).runs == first.runs
     assert path.read_bytes() == whole
@@ -125,3 +125,16 @@ def test_a_later_version_is_not_guessed_at(tmp_path: Path) -> None:
     (tmp_path / plan.NAME).write_text('{"schema_version": 99, "runs": 0}\n')
     with pytest.raises(RunError, match="written by a later version"):
         plan.read_plan(tmp_path)
+
+
+def test_a_plan_without_its_first_line_says_how_to_make_it_again(tmp_path: Path, quick: None) -> None:
+    directory, first = made(tmp_path)
+    path = directory / plan.NAME
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(RunError, match=r"its first line, which says what was planned, .* delete .*plan.jsonl and type `sciml sweep`"):
+        plan.read_plan(directory)
+    path.write_text("[1]\n")
+    with pytest.raises(RunError, match=r"line 1 cannot be read: it holds no JSON object; restore it from a copy, or delete"):
+        plan.read_planning(directory)
+    path.unlink()
+    assert made(tmp_path)[1].runs == first.runs
