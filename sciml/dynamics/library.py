@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, zip_longest
 from typing import Any
 
 import jax
@@ -119,20 +119,26 @@ class Library:
         return replace(numbered, variables=tuple(f"x{index}" for index in range(len(self.variables))))
 
     def __call__(self, variables: Array, scales: Array | None = None) -> Array:
-        """All terms at points `(..., variables)`, as `(..., terms)`; `scales` takes the place of the library's own."""
+        """All terms at points `(..., variables)`, as `(..., terms)`; `scales` takes the place of the library's own.
+
+        Every distinct factor is computed once and picked by the terms: a few operations on arrays instead of some for each term, which
+        would take several times as long to compile.
+        """
         given = {} if scales is None else {(hill.function, hill.weights): scales[at] for at, hill in enumerate(self.saturating)}
         powers = _powers(self.terms, variables, given)
-        columns = [self._column(term, variables, powers) for term in self.terms]
-        return jnp.stack(columns, axis=-1)
-
-    def _column(self, term: Term, variables: Array, powers: dict[Factor, Array]) -> Array:
-        if term.function is not None:
-            value = term.function(*(variables[..., index] for index in range(len(self.variables))))
-            return jnp.broadcast_to(jnp.asarray(value, dtype=variables.dtype), variables.shape[:-1])
-        product = jnp.ones(variables.shape[:-1], dtype=variables.dtype)
-        for factor in term.factors:
-            product = product * powers[factor]
+        own = {term: self._user_value(term, variables) for term in self.terms if term.function is not None}
+        values = jnp.stack([jnp.ones_like(variables[..., 0]), *powers.values(), *own.values()], axis=-1)
+        place = {key: index for index, key in enumerate((*powers, *own), start=1)}
+        factors = [[place[term]] if term.function else [place[factor] for factor in term.factors] for term in self.terms]
+        product = jnp.ones((*variables.shape[:-1], len(self.terms)), dtype=variables.dtype)
+        for column in zip_longest(*factors, fillvalue=0):
+            product = product * values[..., np.array(column)]
         return product
+
+    def _user_value(self, term: Term, variables: Array) -> Array:
+        assert term.function is not None
+        value = term.function(*(variables[..., index] for index in range(len(self.variables))))
+        return jnp.broadcast_to(jnp.asarray(value, dtype=variables.dtype), variables.shape[:-1])
 
     def names(self) -> tuple[str, ...]:
         """Every term as text: "1", "x", "x^2 y", "sin(x)"."""

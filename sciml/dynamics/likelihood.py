@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -27,10 +27,7 @@ LEAP = 0.1
 TIES, TIE = 3, 0.1
 """How often, and by what factor, the gaps of the model found are closed."""
 
-WORSE = 0.2
-"""Share of the sum of squares that closing the gaps may cost."""
-
-JOINING_STEPS = 40
+STEPS, JOINING_STEPS = 12, 40
 
 DIGITS = 1e-4
 """Accuracy, relative to a channel's spread, beyond which measurements are not believed: smooth errors of an instrument or a
@@ -47,8 +44,8 @@ INACCURACY = 1e-3
 PADDING = 16
 """Numbers of windows are rounded up to multiples of it, so that compiled code is shared."""
 
-BUNDLE = 8
-"""Numbers of coefficients that are followed through the windows are rounded up to multiples of it, for the same reason."""
+BUNDLES = (8, 32)
+"""Numbers of coefficients that are followed through the windows are rounded up to one of these, or to all, for the same reason."""
 
 KnownField = Callable[[Array], Array]
 """The part of the right-hand side that is known: variables `(..., variables)` -> `(..., states)`; made of jax.numpy."""
@@ -106,8 +103,7 @@ class Fit:
     def quadratic(self) -> Quadratic:
         """The quadratic model of the sum of squares over all candidate coefficients, zero or not."""
         size = self.coefficients.size
-        everything = np.arange(size)
-        pieces = _linearised(self.library, self.known, self.windows, self.substeps, self.coefficients, self.starts, everything)
+        pieces = _linearised(self, np.arange(size))
         if not np.isfinite(pieces.squares):
             return Quadratic(np.inf, np.zeros(size), np.eye(size))
         _, matrix, gradient = _eliminated(self.windows, pieces, 0.0)
@@ -161,64 +157,61 @@ def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
     return Windows(*joined, leap=LEAP * noise, unpadded=count)
 
 
-def maximise(
-    library: Library,
-    windows: Windows,
-    coefficients: np.ndarray,
-    starts: np.ndarray | None = None,
-    known: KnownField | None = None,
-    steps: int = 12,
-) -> Fit:
+def maximise(library: Library, windows: Windows, coefficients: np.ndarray, known: KnownField | None = None, steps: int = STEPS) -> Fit:
     """Levenberg-Marquardt on the non-zero coefficients, the scales inside Hill functions and all window states together.
 
     Every window starts from its own state, so that a model that is unstable, chaotic or still wrong is followed only for a few time
     steps (multiple shooting: Bock 1983); gaps between windows are penalised on the scale `windows.leap`. Derivatives come from the
     variational equations, integrated with the states. States are eliminated, so each step costs a banded solve.
     """
-    support = np.flatnonzero(coefficients.ravel())
-    starts = windows.starts if starts is None else starts
-    substeps = SUBSTEPS
-    pieces = _linearised(library, known, windows, substeps, coefficients, starts, support)
+    return _maximised(Fit(library, windows, known, SUBSTEPS, coefficients, windows.starts, np.inf), steps)
+
+
+def again(fit: Fit, coefficients: np.ndarray) -> Fit:
+    """The fit that `maximise` reaches from the states of another one, and from other coefficients."""
+    return _maximised(replace(fit, coefficients=coefficients), STEPS)
+
+
+def joined(fit: Fit) -> Fit:
+    """The fit with its windows tied ever closer, up to one solution per trajectory.
+
+    Gaps between windows help the search, but they forgive small errors of the coefficients, and terms that are missing, which one
+    solution through all the data would show.
+    """
+    for _ in range(TIES):
+        fit = _maximised(replace(fit, windows=fit.windows._replace(leap=TIE * fit.windows.leap)), JOINING_STEPS)
+    return fit
+
+
+def _maximised(fit: Fit, steps: int) -> Fit:
+    support = np.flatnonzero(fit.coefficients.ravel())
+    pieces = _linearised(fit, support)
     damping = 1e-3
     for _ in range(steps):
         if not np.isfinite(pieces.squares):
             break
         before = pieces.squares
         for _ in range(6):
-            change, moved = _step(windows, pieces, damping)
-            trial = coefficients.copy().ravel()
-            trial[support] += change[: len(support)]
-            trial = trial.reshape(coefficients.shape)
-            changed = library.scaled(library.scales * np.exp(np.clip(change[len(support) :], -1, 1)))
-            attempt = _linearised(changed, known, windows, substeps, trial, starts + moved, support)
+            change, moved = _step(fit.windows, pieces, damping)
+            coefficients = fit.coefficients.copy().ravel()
+            coefficients[support] += change[: len(support)]
+            library = fit.library.scaled(fit.library.scales * np.exp(np.clip(change[len(support) :], -1, 1)))
+            trial = replace(fit, library=library, coefficients=coefficients.reshape(fit.coefficients.shape), starts=fit.starts + moved)
+            attempt = _linearised(trial, support)
             if attempt.squares < pieces.squares:
-                library, coefficients, starts, pieces = changed, trial, starts + moved, attempt
+                fit, pieces = trial, attempt
                 damping = max(damping / 10, 1e-12)
                 break
             damping *= 10
         else:
             break
         if before - pieces.squares < 1e-4 * (1 + pieces.squares):
-            finer = _linearised(library, known, windows, 2 * substeps, coefficients, starts, support)
-            if substeps >= MOST_SUBSTEPS or abs(finer.squares - pieces.squares) < INACCURACY * (1 + pieces.squares):
+            finer = replace(fit, substeps=2 * fit.substeps)
+            found = _linearised(finer, support)
+            if fit.substeps >= MOST_SUBSTEPS or abs(found.squares - pieces.squares) < INACCURACY * (1 + pieces.squares):
                 break
-            substeps, pieces = 2 * substeps, finer
-    return Fit(library, windows, known, substeps, coefficients, starts, pieces.squares)
-
-
-def joined(fit: Fit) -> Fit:
-    """The fit with its windows tied ever closer, up to one solution per trajectory, as far as the data allow.
-
-    Gaps between windows help the search, but they forgive small errors of the coefficients that one solution through all the
-    data would show. A model that is not quite right, or a trajectory that is disturbed, keeps its gaps.
-    """
-    for _ in range(TIES):
-        windows = fit.windows._replace(leap=TIE * fit.windows.leap)
-        tied = maximise(fit.library, windows, fit.coefficients, fit.starts, fit.known, JOINING_STEPS)
-        if not tied.squares - fit.squares < WORSE * max(fit.squares, fit.points):
-            break
-        fit = tied
-    return fit
+            fit, pieces = finer, found
+    return replace(fit, squares=pieces.squares)
 
 
 class _Pieces(NamedTuple):
@@ -237,16 +230,17 @@ class _Pieces(NamedTuple):
     gradient_coefficients: np.ndarray
 
 
-def _linearised(
-    library: Library, known: KnownField | None, windows: Windows, substeps: int, coefficients: np.ndarray, starts: np.ndarray,
-    support: np.ndarray,
-) -> _Pieces:  # fmt: skip
+def _linearised(fit: Fit, support: np.ndarray) -> _Pieces:
     """Residuals and their products; derivatives by the coefficients at the flat indices `support`, then by the scales' logarithms."""
-    followed = np.pad(support, (0, BUNDLE if len(support) == 0 else -len(support) % BUNDLE))
+    library, windows, coefficients = fit.library, fit.windows, fit.coefficients
+    bundle = min((size for size in BUNDLES if size >= len(support)), default=coefficients.size)
+    followed = np.pad(support, (0, bundle - len(support)))
     scales = np.asarray(library.scales)
     kept = np.concatenate([np.arange(len(support)), np.arange(len(followed), len(followed) + len(scales))])
-    arrays = (windows.times, windows.values, windows.weights, windows.controls, windows.linked, windows.leap, float(substeps))
-    found = _normal_equations(library.structure, known, *(jnp.asarray(each) for each in (*arrays, coefficients, starts, followed, scales)))
+    arrays = (windows.times, windows.values, windows.weights, windows.controls, windows.linked, windows.leap, float(fit.substeps))
+    found = _normal_equations(
+        library.structure, fit.known, *(jnp.asarray(each) for each in (*arrays, coefficients, fit.starts, followed, scales))
+    )
     squares, diagonal, coupling, border, corner, pull, slope = (np.asarray(each) for each in found)
     rest = (diagonal, coupling, border[:, :, kept], corner[np.ix_(kept, kept)], pull, slope[kept])
     finite = bool(np.isfinite(squares)) and all(np.isfinite(each).all() for each in rest)
@@ -350,8 +344,8 @@ def _factor(windows: Windows, pieces: _Pieces, damping: float) -> np.ndarray:
 
 def _eliminated(windows: Windows, pieces: _Pieces, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(solutions for states per coefficient and for the gradient, reduced matrix, reduced gradient) of the coefficients followed."""
-    border = pieces.border[: windows.unpadded].reshape(-1, pieces.border.shape[-1])
     pull = pieces.gradient_states[: windows.unpadded].reshape(-1)
+    border = pieces.border[: windows.unpadded].reshape(len(pull), -1)
     solved = cho_solve_banded((_factor(windows, pieces, damping), True), np.concatenate([border, pull[:, None]], axis=1))
     matrix = pieces.corner - border.T @ solved[:, :-1]
     return solved, (matrix + matrix.T) / 2, pieces.gradient_coefficients - border.T @ solved[:, -1]

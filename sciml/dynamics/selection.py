@@ -53,15 +53,18 @@ def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[S
     return found
 
 
+COMPLEXITY = 1.0
+"""What every symbol of a term costs, in units of twice the logarithm of the odds against it."""
+
+
 def costs(complexities: Sequence[int], rows: int, equations: int = 1) -> np.ndarray:
     """What each candidate of every equation must gain in the sum of squares, for noise of unit variance: `(candidates * equations,)`.
 
     Bayesian information (Schwarz 1978) counts the rows, risk inflation (Foster & George 1994, Ann. Stat. 22, 1947-1975) the
-    candidates: of many, one will fit the noise by chance. A term's rivals are those that are not more complex than itself, so that a
-    larger library does not make simple terms dearer.
+    candidates: of many, one will fit the noise by chance. Of two that explain as much the simpler one is cheaper.
     """
-    rivals = np.searchsorted(np.sort(complexities), complexities, side="right")
-    return np.repeat(np.log(max(rows, 2)) + 2 * np.log(rivals * equations), equations)
+    each = np.log(max(rows, 2)) + 2 * np.log(len(complexities) * equations) + COMPLEXITY * np.asarray(complexities)
+    return np.repeat(each, equations)
 
 
 def chosen(subsets: list[Subset], rows: int, costs: np.ndarray) -> Subset:

@@ -13,7 +13,7 @@ from jax import Array
 
 from sciml.dynamics import equations
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
-from sciml.dynamics.likelihood import Fit, KnownField, Windows, cut, joined, maximise
+from sciml.dynamics.likelihood import Fit, KnownField, Windows, again, cut, joined, maximise
 from sciml.dynamics.saturation import saturating_library
 from sciml.dynamics.selection import best_subsets, chosen, costs, improved, inclusion, neighbours
 from sciml.dynamics.series import TimeSeries
@@ -27,6 +27,9 @@ REWEIGHTINGS = 3
 ROUNDS = 5
 """Times that terms are chosen again after the coefficients were fitted."""
 
+
+WORSE = 0.2
+"""Share of the sum of squares that one solution per trajectory may cost beside windows with gaps."""
 
 NEIGHBOURS = 8
 """Choices next to the one found that are fitted as well, because far from the truth the quadratic model errs."""
@@ -145,11 +148,26 @@ def discover_sparse(
     smoothed = smooth(series)
     given = (library,) if isinstance(library, Library) else library or default_libraries(series, smoothed, known)
     windows = cut(series, smoothed)
-    candidates = [found for each in given for found in propose(series, smoothed, windows, each, known)]
-    variance = max(1.0, min(each.fit.squares / each.fit.points for each in candidates))
-    best = min(candidates, key=lambda each: each.information(variance))
-    best = Candidate(joined(best.fit))
-    return _model(series, smoothed, best, variance, known, _stability(best, resamples, seed))
+    best = _best([propose(series, smoothed, windows, each, known) for each in given])
+    return _model(series, smoothed, best, _stability(best, resamples, seed))
+
+
+def _best(loose: list[Candidate]) -> Candidate:
+    """The candidate with the least information criterion as one solution per trajectory, its terms looked over once more.
+
+    Where no such solution follows the data (a disturbed trajectory, an equation that no library has, chaos in data that are exact),
+    the one whose windows fit best stays as it is.
+    """
+    tight = [Candidate(joined(each.fit)) for each in loose]
+    best = _descended(min(tight, key=lambda each: each.information(_variance(tight))))
+    if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose):
+        return best
+    return min(loose, key=lambda each: each.information(_variance(loose)))
+
+
+def _variance(candidates: Sequence[Candidate]) -> float:
+    """The noise's variance, in units of what the smoothing found, as the best fit among the candidates shows it; at least one."""
+    return max(1.0, min(each.fit.squares / each.fit.points for each in candidates))
 
 
 def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: KnownField | None = None) -> np.ndarray:
@@ -168,31 +186,30 @@ def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: Kno
     return coefficients
 
 
-def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None) -> list[Candidate]:
+def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None) -> Candidate:
     """The library's model: weak-form regression starts it, then coefficients and terms take turns until the terms stay."""
     coefficients = regress(series, smoothed, library, known)
-    fit = maximise(library, windows, coefficients, known=known)
+    fit = maximise(library, windows, coefficients, known)
     if not np.isfinite(fit.squares):  # the regression's model runs away within a window: begin with none
-        fit = maximise(library, windows, np.zeros_like(coefficients), known=known)
-    best: Candidate | None = None
+        fit = maximise(library, windows, np.zeros_like(coefficients), known)
+    best = Candidate(fit)
     for _ in range(ROUNDS):
-        candidate = Candidate(fit)
-        points = fit.points
-        variance = max(1.0, min(fit.squares, best.fit.squares if best else np.inf) / points)
-        if best is not None and candidate.information(variance) >= best.information(variance):
-            break
-        best = candidate
+        fit = best.fit
         if not np.isfinite(fit.squares):
             break
         design, target = fit.least_squares()
         terms = improved(design, target, best.terms, best.costs, _achievable(fit, design, target))
         if terms == best.terms:
             break
-        fit = maximise(fit.library, windows, _restarted(fit, design, target, terms), fit.starts, known)
-    return [_descended(windows, best, known)] if best else []
+        other = Candidate(again(fit, _restarted(fit, design, target, terms)))
+        variance = _variance((best, other))
+        if other.information(variance) >= best.information(variance):
+            break
+        best = other
+    return _descended(best)
 
 
-def _descended(windows: Windows, best: Candidate, known: KnownField | None) -> Candidate:
+def _descended(best: Candidate) -> Candidate:
     """Moves to the best of the neighbouring choices, each fitted, until none is better."""
     for _ in range(ROUNDS):
         fit = best.fit
@@ -201,10 +218,9 @@ def _descended(windows: Windows, best: Candidate, known: KnownField | None) -> C
         design, target = fit.least_squares()
         achievable = _achievable(fit, design, target)
         around = neighbours(design, target, best.terms, best.costs, achievable, NEIGHBOURS)
-        affordable_ones = [terms for terms in around if best.costs[list(terms)].sum() < best.information(achievable)]
-        fits = [maximise(best.library, windows, _restarted(fit, design, target, terms), fit.starts, known) for terms in affordable_ones]
-        others = [Candidate(each) for each in fits]
-        variance = max(1.0, min(each.fit.squares for each in (best, *others)) / fit.points)
+        hopeful = [terms for terms in around if best.costs[list(terms)].sum() < best.information(achievable)]
+        others = [Candidate(again(fit, _restarted(fit, design, target, terms))) for terms in hopeful]
+        variance = _variance((best, *others))
         winner = min((best, *others), key=lambda each: each.information(variance))
         if winner is best:
             return best
@@ -244,9 +260,7 @@ def _first_states(fit: Fit) -> np.ndarray:
     return fit.starts[np.concatenate([[0], ends[:-1] + 1])]
 
 
-def _model(
-    series: TimeSeries, smoothed: Smoothed, best: Candidate, variance: float, known: KnownField | None, inclusion: np.ndarray
-) -> SparseModel:
+def _model(series: TimeSeries, smoothed: Smoothed, best: Candidate, inclusion: np.ndarray) -> SparseModel:
     coefficients = best.fit.coefficients
     support = np.flatnonzero(coefficients.ravel())
     errors = np.full(coefficients.size, np.nan)
@@ -260,7 +274,7 @@ def _model(
         inclusion,
         series.names,
         noise,
-        best.information(variance),
+        best.information(_variance((best,))),
         _first_states(best.fit),
-        known,
+        best.fit.known,
     )

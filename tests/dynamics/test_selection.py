@@ -52,10 +52,11 @@ def test_noise_alone_calls_for_nothing():
     assert empty >= 18
 
 
-def test_candidates_that_are_not_more_complex_make_a_term_dearer():
-    small, large = costs([0, 1, 1, 2], 50, equations=2), costs([0, 1, 1, 2, 2, 2], 50, equations=2)
-    np.testing.assert_array_equal(small[:6], large[:6])
-    assert large[-1] > small[-1] > small[2] > small[0] > 0
+def test_more_candidates_and_more_symbols_make_a_term_dearer():
+    small, large = costs([0, 1, 1, 2], 50), costs([0, 1, 1, 2] * 2, 50)
+    assert (large[:4] > small).all()
+    assert small[3] > small[2] == small[1] > small[0] > np.log(50)
+    np.testing.assert_array_equal(costs([1, 2], 50, equations=2)[1:3], costs([1, 1, 2, 2], 50)[1:3])
 
 
 def test_of_two_terms_that_explain_as_much_the_simpler_one_is_chosen():

@@ -63,7 +63,7 @@ def test_the_quadratic_model_is_that_of_the_sum_of_squares():
     design, target = fit.least_squares()
     change = np.zeros(fit.coefficients.size)
     change[np.flatnonzero(fit.coefficients.ravel())] = [0.01, -0.02, 0.01, 0.015]
-    moved = maximise(LIBRARY, windows, fit.coefficients + change.reshape(fit.coefficients.shape), fit.starts, steps=0)
+    moved = maximise(LIBRARY, windows._replace(starts=fit.starts), fit.coefficients + change.reshape(fit.coefficients.shape), steps=0)
     here = ((target - design @ fit.coefficients.ravel()) ** 2).sum()
     there = ((target - design @ (fit.coefficients.ravel() + change)) ** 2).sum()
     free = change @ (fit.quadratic.matrix @ change) + 2 * fit.quadratic.gradient @ change
@@ -98,12 +98,12 @@ def test_joined_windows_are_one_solution():
     assert np.linalg.norm(tied.coefficients - true_coefficients()) < np.linalg.norm(fit.coefficients - true_coefficients()) + 0.01
 
 
-def test_a_disturbed_trajectory_keeps_the_gaps_between_its_windows():
+def test_no_single_solution_follows_a_disturbed_trajectory():
     times = np.linspace(0, 12, 150)
     values = np.where(times[:, None] < 6, van_der_pol(times), van_der_pol(times, (-1.0, 1.0)))
     series = TimeSeries.from_arrays(times, values + 0.02 * np.random.default_rng(0).normal(size=values.shape), ("x", "y"))
     fit = maximise(LIBRARY, cut(series, smooth(series)), true_coefficients(), steps=30)
-    assert joined(fit) is fit
+    assert joined(fit).squares > 1.2 * fit.squares
 
 
 @pytest.mark.parametrize(("order", "name"), [(1, "x/("), (2, "x^2/(")])
