@@ -141,6 +141,7 @@ def discover_sparse(
 ) -> SparseModel:
     """A sparse model of the series: smoothing, weak-form regression, then maximum likelihood through short integrations.
 
+    Where one solution per trajectory follows the data, coefficients and standard errors are those of its least-squares fit.
     `library` defaults to `default_libraries`; of several libraries the information criterion chooses. `known` is a part of the
     right-hand side that is given (made of jax.numpy, `(..., variables) -> (..., states)`). `resamples` counts the bootstrap resamples
     behind the inclusion probabilities. Raises `ProblemError` for a series that cannot be smoothed.
