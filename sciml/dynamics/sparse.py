@@ -159,11 +159,16 @@ def _best(loose: list[Candidate]) -> Candidate:
     Where no such solution follows the data (a disturbed trajectory, an equation that no library has, chaos in data that are exact),
     the one whose windows fit best stays as it is.
     """
-    tight = [Candidate(joined(each.fit)) for each in loose]
-    best = _descended(min(tight, key=lambda each: each.information(_variance(tight))))
-    if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose):
-        return best
-    return min(loose, key=lambda each: each.information(_variance(loose)))
+    first, *others = sorted(loose, key=lambda each: each.information(_variance(loose)))
+    best = Candidate(joined(first.fit))
+    for other in others:
+        variance = _variance((best,))
+        if other.information(variance) < best.information(variance):  # closing its gaps can only raise it
+            tied = Candidate(joined(other.fit))
+            variance = _variance((best, tied))
+            best = min(best, tied, key=lambda each: each.information(variance))
+    best = _descended(best)
+    return best if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose) else first
 
 
 def _variance(candidates: Sequence[Candidate]) -> float:
