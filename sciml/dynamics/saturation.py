@@ -10,7 +10,7 @@ import numpy as np
 
 from sciml.dynamics.library import HILL, Factor, Library, Term, polynomials, products
 from sciml.dynamics.likelihood import KnownField
-from sciml.dynamics.selection import best_subsets, chosen, costs, improved
+from sciml.dynamics.selection import Subset, best_subsets, chosen, costs, improved
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed
 from sciml.dynamics.weak_form import Rows, WeightedRows, weak_rows, weighted_rows
@@ -43,7 +43,7 @@ def saturating_library(series: TimeSeries, smoothed: Smoothed, known: KnownField
         for variable, function in itertools.product(range(len(variables)), HILL)
         for half in np.geomspace(*REACH, HALVES)
     ]
-    information = sum(_information(rows, base, lower, trials, equation) for equation in range(series.channels))
+    information = np.sum([_information(rows, base, lower, trials, equation) for equation in range(series.channels)], axis=0)
     best = int(np.argmin(information[1:])) + 1
     if information[best] >= information[0]:
         return None
@@ -54,11 +54,10 @@ def _information(rows: tuple[Rows, ...], base: Library, lower: Library, trials: 
     """The criterion of one equation: of the polynomials, then of each trial beside them."""
     coefficients = np.zeros((len(base), rows[0].target.shape[1]))
     plain = [term.complexity for term in base.terms]
-    for _ in range(2):
-        weighted = weighted_rows(rows, coefficients, equation)
-        path = best_subsets(weighted.design, weighted.target, MOST_TERMS)
-        found = chosen(path, len(weighted.target), costs(plain, len(weighted.target)))
-        coefficients[:, equation] = found.coefficients
+    found = _chosen(rows, base, coefficients, equation)
+    coefficients[:, equation] = found.coefficients
+    found = _chosen(rows, base, coefficients, equation)
+    coefficients[:, equation] = found.coefficients
     weighted = weighted_rows(_widened(rows, lower, trials), coefficients, equation)
     count, data = len(base), len(weighted.target)
     values = [found.squares + costs(plain, data)[list(found.terms)].sum()]
@@ -71,6 +70,13 @@ def _information(rows: tuple[Rows, ...], base: Library, lower: Library, trials: 
         inside = np.log(data) if terms and max(terms) >= count else 0.0
         values.append(squares + dear[terms].sum() + inside)
     return np.array(values)
+
+
+def _chosen(rows: tuple[Rows, ...], base: Library, coefficients: np.ndarray, equation: int) -> Subset:
+    """The polynomial terms of one equation, with rows weighted as `coefficients` imply."""
+    weighted = weighted_rows(rows, coefficients, equation)
+    path = best_subsets(weighted.design, weighted.target, MOST_TERMS)
+    return chosen(path, len(weighted.target), costs([term.complexity for term in base.terms], len(weighted.target)))
 
 
 def _products(lower: Library, trial: Trial) -> Library:
