@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sciml.dynamics.library import Factor, Library, Term
+from sciml.dynamics.library import HILL, Factor, Library, Term
 from sciml.errors import ProblemError
 
 
@@ -125,6 +125,11 @@ def _sympy_term(symbolic: Any, term: Term, symbols: Sequence[Any]) -> Any:
             return symbolic.Symbol(term.name or "f", real=True)
     product = symbolic.Integer(1)
     for factor in term.factors:
+        if factor.function in HILL:
+            (index, scale), order = factor.weights[0], HILL[factor.function]
+            power = symbols[index] ** order
+            product *= (power / (symbolic.Float(scale**-order) + symbolic.Abs(power))) ** factor.power
+            continue
         argument = symbolic.Add(*(symbols[index] * symbolic.nsimplify(weight) for index, weight in factor.weights))
         named = {"abs": "Abs", "log": "log", "sqrt": "sqrt"}.get(factor.function, factor.function)
         argument = symbolic.Abs(argument) if factor.function in ("log", "sqrt") else argument
@@ -137,6 +142,9 @@ def _latex_term(library: Library, term: Term) -> str:
         return f"\\mathrm{{{(term.name or 'f').replace('_', chr(92) + '_')}}}"
     listed = []
     for factor in term.factors:
+        if factor.function in HILL:
+            listed.append(_latex_hill(library, factor))
+            continue
         argument = ""
         for index, weight in factor.weights:
             size = "" if abs(weight) == 1 else f"{abs(weight):g}\\,"
@@ -150,6 +158,14 @@ def _latex_term(library: Library, term: Term) -> str:
         else:
             listed.append(f"\\{factor.function}{power}\\left({argument}\\right)" if factor.function else f"{argument}{power}")
     return "\\,".join(listed)
+
+
+def _latex_hill(library: Library, factor: Factor) -> str:
+    (index, scale), order = factor.weights[0], HILL[factor.function]
+    name, exponent = _latex_name(library.variables[index]), f"^{{{order}}}" if order > 1 else ""
+    size = name if order % 2 == 0 else f"|{name}|"
+    quotient = f"\\frac{{{name}{exponent}}}{{{_latex_number(f'{scale**-order:.4g}')} + {size}{exponent}}}"
+    return quotient if factor.power == 1 else f"\\left({quotient}\\right)^{{{factor.power}}}"
 
 
 def _latex_name(name: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations_with_replacement
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations_with_replacement, zip_longest
 from typing import Any
 
 import jax
@@ -16,6 +17,18 @@ from sciml.errors import ProblemError, suggest
 
 BLOCK = 512
 
+HILL = {f"hill{order}": order for order in (1, 2, 3, 4)}
+"""Saturating functions `z^n / (1 + |z|^n)` of `z = x / K` (Hill 1910; n = 1: Michaelis & Menten, Monod, Holling's second type)."""
+
+
+def _hill(order: int) -> Callable[[Array], Array]:
+    def function(value: Array) -> Array:
+        power = value**order
+        return power / (1 + jnp.abs(power))
+
+    return function
+
+
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "": lambda value: value,
     "sin": jnp.sin,
@@ -25,6 +38,7 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "sqrt": lambda value: jnp.sqrt(jnp.abs(value)),
     "abs": jnp.abs,
     "tanh": jnp.tanh,
+    **{name: _hill(order) for name, order in HILL.items()},
 }
 """Functions of a factor, continued to all real numbers so that an integration that strays does not end in NaN."""
 
@@ -50,7 +64,11 @@ class Term:
     @property
     def complexity(self) -> int:
         """How many symbols it takes to write the term: what decides between two terms that explain equally well."""
-        return 2 if self.function else sum(abs(factor.power) + bool(factor.function) + len(factor.weights) - 1 for factor in self.factors)
+        if self.function:
+            return 2
+        return sum(
+            abs(factor.power) + HILL.get(factor.function, bool(factor.function)) + len(factor.weights) - 1 for factor in self.factors
+        )
 
 
 @dataclass(frozen=True)
@@ -71,20 +89,56 @@ class Library:
             raise ProblemError(f"libraries over {', '.join(self.variables)} and {', '.join(other.variables)} cannot be joined")
         return Library(self.variables, tuple(dict.fromkeys((*self.terms, *other.terms))))
 
-    def __call__(self, variables: Array) -> Array:
-        """All terms at points `(..., variables)`, as `(..., terms)`."""
-        powers = _powers(self.terms, variables)
-        columns = [self._column(term, variables, powers) for term in self.terms]
-        return jnp.stack(columns, axis=-1)
+    @cached_property
+    def saturating(self) -> tuple[Factor, ...]:
+        """The distinct Hill functions, whatever power they are raised to."""
+        factors = (factor for term in self.terms for factor in term.factors if factor.function in HILL)
+        return tuple(dict.fromkeys(replace(factor, power=1) for factor in factors))
 
-    def _column(self, term: Term, variables: Array, powers: dict[Factor, Array]) -> Array:
-        if term.function is not None:
-            value = term.function(*(variables[..., index] for index in range(len(self.variables))))
-            return jnp.broadcast_to(jnp.asarray(value, dtype=variables.dtype), variables.shape[:-1])
-        product = jnp.ones(variables.shape[:-1], dtype=variables.dtype)
-        for factor in term.factors:
-            product = product * powers[factor]
+    @property
+    def scales(self) -> np.ndarray:
+        """1 / K of every Hill function: the numbers inside terms that can be fitted."""
+        return np.array([factor.weights[0][1] for factor in self.saturating])
+
+    def scaled(self, scales: Sequence[float] | np.ndarray) -> Library:
+        """The library with other `scales`."""
+        new = {
+            (old.function, old.weights): ((old.weights[0][0], float(scale)),) for old, scale in zip(self.saturating, scales, strict=True)
+        }
+
+        def changed(factor: Factor) -> Factor:
+            return replace(factor, weights=new.get((factor.function, factor.weights), factor.weights))
+
+        terms = (replace(term, factors=tuple(changed(factor) for factor in term.factors)) for term in self.terms)
+        return replace(self, terms=tuple(terms)) if new else self
+
+    @cached_property
+    def structure(self) -> Library:
+        """The library without what compiled code need not know: names, and numbers that `__call__` takes as `scales`."""
+        numbered = self.scaled(range(1, len(self.saturating) + 1))
+        return replace(numbered, variables=tuple(f"x{index}" for index in range(len(self.variables))))
+
+    def __call__(self, variables: Array, scales: Array | None = None) -> Array:
+        """All terms at points `(..., variables)`, as `(..., terms)`; `scales` takes the place of the library's own.
+
+        Every distinct factor is computed once and picked by the terms: a few operations on arrays instead of some for each term, which
+        would take several times as long to compile.
+        """
+        given = {} if scales is None else {(hill.function, hill.weights): scales[at] for at, hill in enumerate(self.saturating)}
+        powers = _powers(self.terms, variables, given)
+        own = {term: self._user_value(term, variables) for term in self.terms if term.function is not None}
+        values = jnp.stack([jnp.ones_like(variables[..., 0]), *powers.values(), *own.values()], axis=-1)
+        place = {key: index for index, key in enumerate((*powers, *own), start=1)}
+        factors = [[place[term]] if term.function else [place[factor] for factor in term.factors] for term in self.terms]
+        product = jnp.ones((*variables.shape[:-1], len(self.terms)), dtype=variables.dtype)
+        for column in zip_longest(*factors, fillvalue=0):
+            product = product * values[..., np.array(column)]
         return product
+
+    def _user_value(self, term: Term, variables: Array) -> Array:
+        assert term.function is not None
+        value = term.function(*(variables[..., index] for index in range(len(self.variables))))
+        return jnp.broadcast_to(jnp.asarray(value, dtype=variables.dtype), variables.shape[:-1])
 
     def names(self) -> tuple[str, ...]:
         """Every term as text: "1", "x", "x^2 y", "sin(x)"."""
@@ -106,11 +160,11 @@ class Library:
 
     def numpy(self, points: np.ndarray) -> np.ndarray:
         """All terms at points `(n, variables)`, `(n, terms)`, outside of compiled code."""
-        return np.asarray(_evaluate(self, _padded(points)))[: len(points)]
+        return np.asarray(_evaluate(self.structure, jnp.asarray(self.scales), _padded(points)))[: len(points)]
 
     def slopes(self, points: np.ndarray) -> np.ndarray:
         """Derivatives of all terms with respect to all variables at points `(n, variables)`: `(n, terms, variables)`."""
-        return np.asarray(_slopes(self, _padded(points)))[: len(points)]
+        return np.asarray(_slopes(self.structure, jnp.asarray(self.scales), _padded(points)))[: len(points)]
 
 
 def polynomials(variables: Sequence[str], degree: int, constant: bool = True) -> Library:
@@ -160,20 +214,27 @@ def _merged(factors: Sequence[Factor]) -> tuple[Factor, ...]:
     return tuple(Factor(function, weights, power) for (function, weights), power in sorted(powers.items(), key=str) if power)
 
 
-def _powers(terms: Sequence[Term], variables: Array) -> dict[Factor, Array]:
-    """Every distinct factor once."""
+def _powers(terms: Sequence[Term], variables: Array, scales: Mapping[Any, Array]) -> dict[Factor, Array]:
+    """Every distinct factor once; `scales` are the weights of Hill functions that have others than those written there."""
     found: dict[Factor, Array] = {}
     arguments: dict[Any, Array] = {}
     for factor in dict.fromkeys(factor for term in terms for factor in term.factors):
         key = (factor.function, factor.weights)
         if key not in arguments:
-            argument = sum((variables[..., index] * weight for index, weight in factor.weights), start=jnp.zeros_like(variables[..., 0]))
+            weighted = (variables[..., index] * scales.get(key, weight) for index, weight in factor.weights)
+            argument = sum(weighted, start=jnp.zeros_like(variables[..., 0]))
             arguments[key] = FUNCTIONS[factor.function](argument)
         found[factor] = arguments[key] ** factor.power
     return found
 
 
 def _factor_text(factor: Factor, variables: Sequence[str]) -> str:
+    if factor.function in HILL:
+        (index, scale), order = factor.weights[0], HILL[factor.function]
+        name, exponent = variables[index], f"^{order}" if order > 1 else ""
+        size = name if order % 2 == 0 else f"|{name}|"
+        quotient = f"{name}{exponent}/({scale**-order:.4g} + {size}{exponent})"
+        return quotient if factor.power == 1 else f"({quotient})^{factor.power}"
     argument = ""
     for index, weight in factor.weights:
         size = "" if abs(weight) == 1 else f"{abs(weight):g} "
@@ -189,10 +250,10 @@ def _padded(points: np.ndarray) -> Array:
 
 
 @jax.jit(static_argnums=0)
-def _evaluate(library: Library, points: Array) -> Array:
-    return library(points)
+def _evaluate(library: Library, scales: Array, points: Array) -> Array:
+    return library(points, scales)
 
 
 @jax.jit(static_argnums=0)
-def _slopes(library: Library, points: Array) -> Array:
-    return jax.vmap(jax.jacfwd(library))(points)
+def _slopes(library: Library, scales: Array, points: Array) -> Array:
+    return jax.vmap(jax.jacfwd(library), in_axes=(0, None))(points, scales)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import jax
@@ -24,6 +24,11 @@ FEWEST_WINDOWS = 8
 LEAP = 0.1
 """How far neighbouring windows may lie apart, in standard deviations of the noise."""
 
+TIES, TIE = 3, 0.1
+"""How often, and by what factor, the gaps of the model found are closed."""
+
+STEPS, JOINING_STEPS = 12, 40
+
 DIGITS = 1e-4
 """Accuracy, relative to a channel's spread, beyond which measurements are not believed: smooth errors of an instrument or a
 simulation would otherwise count as evidence for small terms."""
@@ -38,6 +43,9 @@ INACCURACY = 1e-3
 
 PADDING = 16
 """Numbers of windows are rounded up to multiples of it, so that compiled code is shared."""
+
+BUNDLES = (8, 32)
+"""Numbers of coefficients that are followed through the windows are rounded up to one of these, or to all, for the same reason."""
 
 KnownField = Callable[[Array], Array]
 """The part of the right-hand side that is known: variables `(..., variables)` -> `(..., states)`; made of jax.numpy."""
@@ -70,17 +78,39 @@ class Quadratic(NamedTuple):
     squares: float
     gradient: np.ndarray
     matrix: np.ndarray
-    points: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
-    """Coefficients and window states, and the quadratic model of the sum of squares there (over all candidate terms)."""
+    """Coefficients and window states that were fitted to `windows`."""
 
+    library: Library
+    windows: Windows
+    known: KnownField | None
+    substeps: int
     coefficients: np.ndarray
     """`(terms, states)`."""
     starts: np.ndarray
-    quadratic: Quadratic
+    squares: float
+    """Sum of squared residuals and gaps, in units of the noise's variance; infinite where the model cannot be integrated."""
+
+    @property
+    def points(self) -> int:
+        """Measured values."""
+        return int((self.windows.weights > 0).sum())
+
+    @cached_property
+    def quadratic(self) -> Quadratic:
+        """The quadratic model of the sum of squares over all candidate coefficients, zero or not."""
+        size = self.coefficients.size
+        pieces = _linearised(self, np.arange(size))
+        if not np.isfinite(pieces.squares):
+            return Quadratic(np.inf, np.zeros(size), np.eye(size))
+        _, matrix, gradient = _eliminated(self.windows, pieces, 0.0)
+        response = matrix[:size, size:] @ np.linalg.pinv(matrix[size:, size:], hermitian=True)
+        return Quadratic(
+            pieces.squares, gradient[:size] - response @ gradient[size:], matrix[:size, :size] - response @ matrix[size:, :size]
+        )
 
     def least_squares(self) -> tuple[np.ndarray, np.ndarray]:
         """The quadratic model as `|target - design @ coefficients|^2` (and a constant) over all candidate coefficients."""
@@ -96,7 +126,7 @@ class Fit:
         matrix = self.quadratic.matrix[np.ix_(support, support)]
         scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
         inverse = np.linalg.pinv(matrix / np.outer(scale, scale), hermitian=True) / np.outer(scale, scale)
-        return inverse * max(self.quadratic.squares / max(self.quadratic.points - len(support), 1), 1e-30)
+        return inverse * max(self.squares / max(self.points - len(support), 1), 1e-30)
 
 
 def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
@@ -127,48 +157,61 @@ def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
     return Windows(*joined, leap=LEAP * noise, unpadded=count)
 
 
-def maximise(
-    library: Library,
-    windows: Windows,
-    coefficients: np.ndarray,
-    starts: np.ndarray | None = None,
-    known: KnownField | None = None,
-    steps: int = 12,
-) -> Fit:
-    """Levenberg-Marquardt on the non-zero coefficients and all window states together.
+def maximise(library: Library, windows: Windows, coefficients: np.ndarray, known: KnownField | None = None, steps: int = STEPS) -> Fit:
+    """Levenberg-Marquardt on the non-zero coefficients, the scales inside Hill functions and all window states together.
 
     Every window starts from its own state, so that a model that is unstable, chaotic or still wrong is followed only for a few time
     steps (multiple shooting: Bock 1983); gaps between windows are penalised on the scale `windows.leap`. Derivatives come from the
     variational equations, integrated with the states. States are eliminated, so each step costs a banded solve.
     """
-    support = np.flatnonzero(coefficients.ravel())
-    starts = windows.starts if starts is None else starts
-    substeps = SUBSTEPS
-    pieces = _linearised(library, known, windows, substeps, coefficients, starts)
+    return _maximised(Fit(library, windows, known, SUBSTEPS, coefficients, windows.starts, np.inf), steps)
+
+
+def again(fit: Fit, coefficients: np.ndarray) -> Fit:
+    """The fit that `maximise` reaches from the states of another one, and from other coefficients."""
+    return _maximised(replace(fit, coefficients=coefficients), STEPS)
+
+
+def joined(fit: Fit) -> Fit:
+    """The fit with its windows tied ever closer, up to one solution per trajectory.
+
+    Gaps between windows help the search, but they forgive small errors of the coefficients, and terms that are missing, which one
+    solution through all the data would show.
+    """
+    for _ in range(TIES):
+        fit = _maximised(replace(fit, windows=fit.windows._replace(leap=TIE * fit.windows.leap)), JOINING_STEPS)
+    return fit
+
+
+def _maximised(fit: Fit, steps: int) -> Fit:
+    support = np.flatnonzero(fit.coefficients.ravel())
+    pieces = _linearised(fit, support)
     damping = 1e-3
     for _ in range(steps):
         if not np.isfinite(pieces.squares):
             break
         before = pieces.squares
         for _ in range(6):
-            change, moved = _step(windows, pieces, support, damping)
-            trial = coefficients.copy().ravel()
-            trial[support] += change
-            trial = trial.reshape(coefficients.shape)
-            attempt = _linearised(library, known, windows, substeps, trial, starts + moved)
+            change, moved = _step(fit.windows, pieces, damping)
+            coefficients = fit.coefficients.copy().ravel()
+            coefficients[support] += change[: len(support)]
+            library = fit.library.scaled(fit.library.scales * np.exp(np.clip(change[len(support) :], -1, 1)))
+            trial = replace(fit, library=library, coefficients=coefficients.reshape(fit.coefficients.shape), starts=fit.starts + moved)
+            attempt = _linearised(trial, support)
             if attempt.squares < pieces.squares:
-                coefficients, starts, pieces = trial, starts + moved, attempt
+                fit, pieces = trial, attempt
                 damping = max(damping / 10, 1e-12)
                 break
             damping *= 10
         else:
             break
         if before - pieces.squares < 1e-4 * (1 + pieces.squares):
-            finer = _linearised(library, known, windows, 2 * substeps, coefficients, starts)
-            if substeps >= MOST_SUBSTEPS or abs(finer.squares - pieces.squares) < INACCURACY * (1 + pieces.squares):
+            finer = replace(fit, substeps=2 * fit.substeps)
+            found = _linearised(finer, support)
+            if fit.substeps >= MOST_SUBSTEPS or abs(found.squares - pieces.squares) < INACCURACY * (1 + pieces.squares):
                 break
-            substeps, pieces = 2 * substeps, finer
-    return Fit(coefficients, starts, _reduced(windows, pieces))
+            fit, pieces = finer, found
+    return replace(fit, squares=pieces.squares)
 
 
 class _Pieces(NamedTuple):
@@ -187,12 +230,19 @@ class _Pieces(NamedTuple):
     gradient_coefficients: np.ndarray
 
 
-def _linearised(
-    library: Library, known: KnownField | None, windows: Windows, substeps: int, coefficients: np.ndarray, starts: np.ndarray
-) -> _Pieces:
-    arrays = (windows.times, windows.values, windows.weights, windows.controls, windows.linked, windows.leap, float(substeps))
-    found = _normal_equations(library, known, *(jnp.asarray(each) for each in (*arrays, coefficients, starts)))
-    squares, *rest = (np.asarray(each) for each in found)
+def _linearised(fit: Fit, support: np.ndarray) -> _Pieces:
+    """Residuals and their products; derivatives by the coefficients at the flat indices `support`, then by the scales' logarithms."""
+    library, windows, coefficients = fit.library, fit.windows, fit.coefficients
+    bundle = min((size for size in BUNDLES if size >= len(support)), default=coefficients.size)
+    followed = np.pad(support, (0, bundle - len(support)))
+    scales = np.asarray(library.scales)
+    kept = np.concatenate([np.arange(len(support)), np.arange(len(followed), len(followed) + len(scales))])
+    arrays = (windows.times, windows.values, windows.weights, windows.controls, windows.linked, windows.leap, float(fit.substeps))
+    found = _normal_equations(
+        library.structure, fit.known, *(jnp.asarray(each) for each in (*arrays, coefficients, fit.starts, followed, scales))
+    )
+    squares, diagonal, coupling, border, corner, pull, slope = (np.asarray(each) for each in found)
+    rest = (diagonal, coupling, border[:, :, kept], corner[np.ix_(kept, kept)], pull, slope[kept])
     finite = bool(np.isfinite(squares)) and all(np.isfinite(each).all() for each in rest)
     return _Pieces(float(squares) if finite else np.inf, *rest)
 
@@ -200,9 +250,9 @@ def _linearised(
 @partial(jax.jit, static_argnums=(0, 1))
 def _normal_equations(
     library: Library, known: KnownField | None, times: Array, values: Array, weights: Array, controls: Array, linked: Array,
-    leap: Array, substeps: Array, coefficients: Array, starts: Array,
+    leap: Array, substeps: Array, coefficients: Array, starts: Array, followed: Array, scales: Array,
 ) -> tuple[Array, ...]:  # fmt: skip
-    shoot = partial(_shoot, library, known, coefficients, substeps)
+    shoot = partial(_shoot, library, known, coefficients, followed, scales, substeps)
     states, by_start, by_coefficients = jax.vmap(shoot)(times, controls, starts)
     windows, points, count = states.shape
     size = by_coefficients.shape[-1]
@@ -227,26 +277,30 @@ def _normal_equations(
 
 
 def _shoot(
-    library: Library, known: KnownField | None, coefficients: Array, substeps: Array, times: Array, controls: Array, start: Array
-) -> tuple[Array, Array, Array]:
-    """One window: states at its times and their derivatives by the start and by all coefficients (Hairer, Norsett & Wanner 1993, I.14).
+    library: Library, known: KnownField | None, coefficients: Array, followed: Array, scales: Array, substeps: Array, times: Array,
+    controls: Array, start: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """One window: states at its times, derivatives by the start, and by the coefficients `followed` and the logarithms of `scales`.
 
-    Classical Runge-Kutta, `substeps` steps between neighbouring times. The four stages are one loop, so that compilation is short.
+    Derivatives follow from the variational equations (Hairer, Norsett & Wanner 1993, I.14), integrated with the states by the
+    classical Runge-Kutta method, `substeps` steps between neighbouring times. The four stages are one loop: compilation is short.
     """
-    count, size = start.shape[0], coefficients.size
+    count, size = start.shape[0], followed.size + scales.size
+    rows = jax.nn.one_hot(followed % count, count, axis=0, dtype=start.dtype)
 
-    def field(state: Array, inputs: Array) -> Array:
+    def field(state: Array, inputs: Array) -> tuple[Array, tuple[Array, Array]]:
         variables = jnp.concatenate([state, inputs])
-        value = library(variables) @ coefficients
-        return value if known is None else value + known(variables)
+        terms = library(variables, scales)
+        value = terms @ coefficients if known is None else terms @ coefficients + known(variables)
+        return value, (value, terms)
 
     def slope(pair: Array, inputs: Array) -> Array:
         state, sensitivity = pair[:, 0], pair[:, 1:]
-        jacobian = jax.jacfwd(field)(state, inputs)
-        terms = library(jnp.concatenate([state, inputs]))
-        forcing = (terms[None, :, None] * jnp.eye(count, dtype=state.dtype)[:, None, :]).reshape(count, size)
-        forced = jnp.concatenate([jnp.zeros_like(jacobian), forcing], axis=1)
-        return jnp.concatenate([field(state, inputs)[:, None], jacobian @ sensitivity + forced], axis=1)
+        jacobian, (value, terms) = jax.jacfwd(field, has_aux=True)(state, inputs)
+        stretched = jax.jacfwd(lambda logs: library(jnp.concatenate([state, inputs]), scales * jnp.exp(logs)) @ coefficients)
+        by_scales = stretched(jnp.zeros_like(scales)) if scales.size else jnp.zeros((count, 0), dtype=start.dtype)
+        forced = jnp.concatenate([jnp.zeros_like(jacobian), rows * terms[None, followed // count], by_scales], axis=1)
+        return jnp.concatenate([value[:, None], jacobian @ sensitivity + forced], axis=1)
 
     def across(pair: Array, ends: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
         first, last, before, after = ends
@@ -288,32 +342,23 @@ def _factor(windows: Windows, pieces: _Pieces, damping: float) -> np.ndarray:
     return cholesky_banded(banded, lower=True)
 
 
-def _eliminated(windows: Windows, pieces: _Pieces, support: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(solutions for states per coefficient and for the gradient, reduced matrix, reduced gradient) of the coefficients in `support`."""
-    border = pieces.border[: windows.unpadded].reshape(-1, pieces.border.shape[-1])[:, support]
+def _eliminated(windows: Windows, pieces: _Pieces, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(solutions for states per coefficient and for the gradient, reduced matrix, reduced gradient) of the coefficients followed."""
     pull = pieces.gradient_states[: windows.unpadded].reshape(-1)
+    border = pieces.border[: windows.unpadded].reshape(len(pull), -1)
     solved = cho_solve_banded((_factor(windows, pieces, damping), True), np.concatenate([border, pull[:, None]], axis=1))
-    matrix = pieces.corner[np.ix_(support, support)] - border.T @ solved[:, :-1]
-    return solved, (matrix + matrix.T) / 2, pieces.gradient_coefficients[support] - border.T @ solved[:, -1]
+    matrix = pieces.corner - border.T @ solved[:, :-1]
+    return solved, (matrix + matrix.T) / 2, pieces.gradient_coefficients - border.T @ solved[:, -1]
 
 
-def _step(windows: Windows, pieces: _Pieces, support: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+def _step(windows: Windows, pieces: _Pieces, damping: float) -> tuple[np.ndarray, np.ndarray]:
     moved = np.zeros(pieces.gradient_states.shape)
     try:
-        solved, matrix, gradient = _eliminated(windows, pieces, support, damping)
-        scale = np.sqrt(np.maximum(np.diag(pieces.corner)[support], 1e-300))
-        system = matrix / np.outer(scale, scale) + (damping + 1e-14) * np.eye(len(support))
+        solved, matrix, gradient = _eliminated(windows, pieces, damping)
+        scale = np.sqrt(np.maximum(np.diag(pieces.corner), 1e-300))
+        system = matrix / np.outer(scale, scale) + (damping + 1e-14) * np.eye(len(scale))
         change = -np.linalg.solve(system, gradient / scale) / scale
     except (LinAlgError, np.linalg.LinAlgError):
-        return np.full(len(support), np.nan), moved
+        return np.full(len(pieces.gradient_coefficients), np.nan), moved
     moved[: windows.unpadded] = -(solved[:, -1] + solved[:, :-1] @ change).reshape(windows.unpadded, -1)
     return change, moved
-
-
-def _reduced(windows: Windows, pieces: _Pieces) -> Quadratic:
-    everything = np.arange(pieces.corner.shape[0])
-    points = int((windows.weights > 0).sum())
-    if not np.isfinite(pieces.squares):
-        return Quadratic(np.inf, np.zeros(len(everything)), np.eye(len(everything)), points)
-    _, matrix, gradient = _eliminated(windows, pieces, everything, 0.0)
-    return Quadratic(pieces.squares, gradient, matrix, points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,35 +53,37 @@ def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[S
     return found
 
 
-def penalty(size: int, rows: int, candidates: int) -> float:
-    """What `size` terms must gain in the sum of squares, for noise of unit variance.
+COMPLEXITY = 1.0
+"""What every symbol of a term costs, in units of twice the logarithm of the odds against it."""
+
+
+def costs(complexities: Sequence[int], rows: int, equations: int = 1) -> np.ndarray:
+    """What each candidate of every equation must gain in the sum of squares, for noise of unit variance: `(candidates * equations,)`.
 
     Bayesian information (Schwarz 1978) counts the rows, risk inflation (Foster & George 1994, Ann. Stat. 22, 1947-1975) the
-    candidates: of many, one will fit the noise by chance.
+    candidates: of many, one will fit the noise by chance. Of two that explain as much the simpler one is cheaper.
     """
-    return size * (float(np.log(max(rows, 2))) + 2 * float(np.log(max(candidates, 1))))
+    each = np.log(max(rows, 2)) + 2 * np.log(len(complexities) * equations) + COMPLEXITY * np.asarray(complexities)
+    return np.repeat(each, equations)
 
 
-def chosen(subsets: list[Subset], rows: int, candidates: int) -> Subset:
+def chosen(subsets: list[Subset], rows: int, costs: np.ndarray) -> Subset:
     """The subset of a path with the least information criterion, for rows of unit variance.
 
     Where even the largest subset leaves more than that, the library is only approximately right, and the variance is what it leaves.
     """
     last = subsets[-1]
     variance = max(1.0, last.squares / max(rows - len(last.terms), 1))
-    return min(subsets, key=lambda subset: subset.squares / variance + penalty(len(subset.terms), rows, candidates))
+    return min(subsets, key=lambda subset: subset.squares / variance + costs[list(subset.terms)].sum())
 
 
-def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, variance: float) -> tuple[int, ...]:
-    """Adds, drops and exchanges single terms as long as that lowers the information criterion.
-
-    The criterion is that of `chosen` for `rows` measurements with noise of `variance`; all columns of `design` are candidates.
-    """
+def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], costs: np.ndarray, variance: float) -> tuple[int, ...]:
+    """Adds, drops and exchanges single terms as long as that lowers the information criterion of `costs` and noise of `variance`."""
     columns, goal, usable = _reduced(design, target)
     best = terms
-    value = _fitted(columns, goal, terms).squares / variance + penalty(len(terms), rows, len(usable))
+    value = _fitted(columns, goal, terms).squares / variance + costs[list(terms)].sum()
     while True:
-        around = _neighbours(columns, goal, usable, best, rows, variance)
+        around = _neighbours(columns, goal, usable, best, costs, variance)
         winner = min(around, key=lambda each: around[each], default=best)
         if winner == best or around[winner] >= value - 1e-9 * (1 + abs(value)):
             return best
@@ -88,10 +91,10 @@ def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], row
 
 
 def neighbours(
-    design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], rows: int, variance: float, count: int
+    design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], costs: np.ndarray, variance: float, count: int
 ) -> list[tuple[int, ...]]:
     """The `count` most promising choices that differ from `terms` by adding, dropping or exchanging one."""
-    around = _neighbours(*_reduced(design, target), terms, rows, variance)
+    around = _neighbours(*_reduced(design, target), terms, costs, variance)
     return sorted(around, key=lambda each: around[each])[:count]
 
 
@@ -106,7 +109,7 @@ def _reduced(design: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _neighbours(
-    columns: np.ndarray, goal: np.ndarray, usable: np.ndarray, terms: tuple[int, ...], rows: int, variance: float
+    columns: np.ndarray, goal: np.ndarray, usable: np.ndarray, terms: tuple[int, ...], costs: np.ndarray, variance: float
 ) -> dict[tuple[int, ...], float]:
     """The information criterion of all choices that differ by one term, and of the best exchanges."""
     smaller = _smaller(columns, goal, terms) if terms else {}
@@ -114,11 +117,11 @@ def _neighbours(
     for less in sorted(smaller, key=lambda each: smaller[each])[:BEAM]:
         found |= _larger(columns, goal, usable, less)
     found.pop(terms, None)
-    return {key: squares / variance + penalty(len(key), rows, len(usable)) for key, squares in found.items()}
+    return {key: squares / variance + costs[list(key)].sum() for key, squares in found.items()}
 
 
 def inclusion(
-    design: np.ndarray, coefficients: np.ndarray, rows: int, variance: float, resamples: int, random: np.random.Generator
+    design: np.ndarray, coefficients: np.ndarray, costs: np.ndarray, variance: float, resamples: int, random: np.random.Generator
 ) -> np.ndarray:
     """How often resampled noise leads to each term: a parametric bootstrap of the choice, `(candidates,)` shares between 0 and 1.
 
@@ -128,8 +131,8 @@ def inclusion(
     counts = np.zeros(len(coefficients))
     for _ in range(resamples):
         target = design @ coefficients + np.sqrt(variance) * random.normal(size=len(design))
-        counts[list(improved(design, target, terms, rows, variance))] += 1
-    return counts / max(resamples, 1)
+        counts[list(improved(design, target, terms, costs, variance))] += 1
+    return counts / resamples
 
 
 def _merge(beam: dict[tuple[int, ...], float], more: dict[tuple[int, ...], float]) -> None:

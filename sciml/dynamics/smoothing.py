@@ -23,6 +23,10 @@ REWEIGHTINGS = 3
 EVIDENCE = 3.0
 """Multiples of log(n) by which noise that grows with the value must explain the residuals better than constant noise."""
 
+FREE = 0.25
+"""Share of the measurements that the spline must leave to the noise: where it interpolates, what is left over says nothing about noise,
+and where spikes are left over they would pass for noise that grows with the value."""
+
 STABILISER = 1e-13
 """Share of the roughness matrix that keeps the eigenvalue problem definite where times cluster."""
 
@@ -118,7 +122,7 @@ def _smooth_channels(series: TimeSeries, channel: int) -> tuple[tuple[Smooth, ..
         sizes = [np.abs(values)[np.isfinite(column)] for column, values in zip(columns, fitted, strict=True)]
         degrees = sum(spline.degrees for spline in splines) / sum(len(each) for each in sizes)
         found = noise_model(np.concatenate(residuals) / np.sqrt(max(degrees, 1e-6)), np.concatenate(sizes))
-        if found is None:
+        if found is None or degrees < FREE:
             break
         constant, proportional = found
         squares = [values**2 + spline.standard_error(at) ** 2 for values, spline, at in zip(fitted, splines, series.times, strict=True)]

@@ -13,8 +13,9 @@ from jax import Array
 
 from sciml.dynamics import equations
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
-from sciml.dynamics.likelihood import Fit, KnownField, Windows, cut, maximise
-from sciml.dynamics.selection import best_subsets, chosen, improved, inclusion, neighbours, penalty
+from sciml.dynamics.likelihood import Fit, KnownField, Windows, again, cut, joined, maximise
+from sciml.dynamics.saturation import saturating_library
+from sciml.dynamics.selection import best_subsets, chosen, costs, improved, inclusion, neighbours
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
 from sciml.dynamics.weak_form import weak_rows, weighted_rows
@@ -26,6 +27,9 @@ REWEIGHTINGS = 3
 ROUNDS = 5
 """Times that terms are chosen again after the coefficients were fitted."""
 
+
+WORSE = 0.2
+"""Share of the sum of squares that one solution per trajectory may cost beside windows with gaps."""
 
 NEIGHBOURS = 8
 """Choices next to the one found that are fitted as well, because far from the truth the quadratic model errs."""
@@ -77,19 +81,28 @@ class SparseModel:
 class Candidate:
     """A library's best model before libraries are compared."""
 
-    library: Library
     fit: Fit
-    starts_of_trajectories: np.ndarray
+
+    @property
+    def library(self) -> Library:
+        """Candidate terms, with the scales that were fitted."""
+        return self.fit.library
 
     @cached_property
-    def size(self) -> int:
-        """Non-zero coefficients."""
-        return int(np.count_nonzero(self.fit.coefficients))
+    def terms(self) -> tuple[int, ...]:
+        """Flat indices of the non-zero coefficients."""
+        return tuple(int(index) for index in np.flatnonzero(self.fit.coefficients.ravel()))
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """What every candidate coefficient must gain in the sum of squares."""
+        complexities = [term.complexity for term in self.library.terms]
+        return costs(complexities, self.fit.points, self.fit.coefficients.shape[1])
 
     def information(self, variance: float) -> float:
         """The information criterion when the noise has `variance` times the variance that the smoothing found."""
-        points = self.fit.quadratic.points
-        return self.fit.quadratic.squares / variance + penalty(self.size, points, self.fit.coefficients.size)
+        inside = np.log(max(self.fit.points, 2)) * len(self.library.saturating)
+        return self.fit.squares / variance + float(self.costs[list(self.terms)].sum() + inside)
 
 
 SAMPLES_PER_TERM = 3
@@ -103,8 +116,8 @@ def affordable(libraries: Sequence[Library], series: TimeSeries) -> tuple[Librar
     return found or (min(libraries, key=len),)
 
 
-def default_libraries(series: TimeSeries) -> tuple[Library, ...]:
-    """Polynomials, of a degree that leaves at most a few dozen terms; and elementary functions beside polynomials of low degree."""
+def default_libraries(series: TimeSeries, smoothed: Smoothed, known: KnownField | None = None) -> tuple[Library, ...]:
+    """Polynomials, of a degree that leaves at most a few dozen terms; elementary functions, and a Hill function, beside lower degrees."""
     variables = (*series.names, *series.control_names)
     count = len(variables)
     degree = {1: 6, 2: 5, 3: 4, 4: 3}.get(count, 2)
@@ -114,8 +127,9 @@ def default_libraries(series: TimeSeries) -> tuple[Library, ...]:
     elementary = (
         polynomials(variables, {1: 3, 2: 2}.get(count, 1)) + functions(variables, ("sin", "cos"), (1.0, 2.0)) + modulus + logarithms
     )
-    found = affordable((*lower, polynomials(variables, degree)), series)[-1:]
-    return (*found, elementary + differences(variables, ("sin", "cos")))
+    largest = affordable((*lower, polynomials(variables, degree)), series)[-1]
+    others = (elementary + differences(variables, ("sin", "cos")), saturating_library(series, smoothed, known))
+    return affordable((largest, *(each for each in others if each)), series)
 
 
 def discover_sparse(
@@ -127,19 +141,39 @@ def discover_sparse(
 ) -> SparseModel:
     """A sparse model of the series: smoothing, weak-form regression, then maximum likelihood through short integrations.
 
+    Where one solution per trajectory follows the data, coefficients and standard errors are those of its least-squares fit.
     `library` defaults to `default_libraries`; of several libraries the information criterion chooses. `known` is a part of the
     right-hand side that is given (made of jax.numpy, `(..., variables) -> (..., states)`). `resamples` counts the bootstrap resamples
     behind the inclusion probabilities. Raises `ProblemError` for a series that cannot be smoothed.
     """
     smoothed = smooth(series)
-    given = (
-        affordable(default_libraries(series), series) if library is None else (library,) if isinstance(library, Library) else tuple(library)
-    )
+    given = (library,) if isinstance(library, Library) else library or default_libraries(series, smoothed, known)
     windows = cut(series, smoothed)
-    candidates = [found for each in given for found in propose(series, smoothed, windows, each, known)]
-    variance = max(1.0, min(each.fit.quadratic.squares / each.fit.quadratic.points for each in candidates))
-    best = min(candidates, key=lambda each: each.information(variance))
-    return _model(series, smoothed, best, variance, known, _stability(best.fit, resamples, seed))
+    best = _best([propose(series, smoothed, windows, each, known) for each in given])
+    return _model(series, smoothed, best, _stability(best, resamples, seed))
+
+
+def _best(loose: list[Candidate]) -> Candidate:
+    """The candidate with the least information criterion as one solution per trajectory, its terms looked over once more.
+
+    Where no such solution follows the data (a disturbed trajectory, an equation that no library has, chaos in data that are exact),
+    the one whose windows fit best stays as it is.
+    """
+    first, *others = sorted(loose, key=lambda each: each.information(_variance(loose)))
+    best = Candidate(joined(first.fit))
+    for other in others:
+        variance = _variance((best,))
+        if other.information(variance) < best.information(variance):  # closing its gaps can only raise it
+            tied = Candidate(joined(other.fit))
+            variance = _variance((best, tied))
+            best = min(best, tied, key=lambda each: each.information(variance))
+    best = _descended(best)
+    return best if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose) else first
+
+
+def _variance(candidates: Sequence[Candidate]) -> float:
+    """The noise's variance, in units of what the smoothing found, as the best fit among the candidates shows it; at least one."""
+    return max(1.0, min(each.fit.squares / each.fit.points for each in candidates))
 
 
 def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: KnownField | None = None) -> np.ndarray:
@@ -147,52 +181,52 @@ def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: Kno
     evaluated = None if known is None else lambda points: np.asarray(known(jnp.asarray(points)))
     rows = weak_rows(series, smoothed, library, evaluated)
     coefficients = np.zeros((len(library), series.channels))
+    complexities = [term.complexity for term in library.terms]
     for _ in range(REWEIGHTINGS):
         columns = []
         for equation in range(series.channels):
             weighted = weighted_rows(rows, coefficients, equation)
             path = best_subsets(weighted.design, weighted.target, min(MOST_TERMS, len(weighted.target) // 2))
-            columns.append(chosen(path, len(weighted.target), len(library)).coefficients)
+            columns.append(chosen(path, len(weighted.target), costs(complexities, len(weighted.target))).coefficients)
         coefficients = np.stack(columns, axis=1)
     return coefficients
 
 
-def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None) -> list[Candidate]:
+def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None) -> Candidate:
     """The library's model: weak-form regression starts it, then coefficients and terms take turns until the terms stay."""
     coefficients = regress(series, smoothed, library, known)
-    fit = maximise(library, windows, coefficients, known=known)
-    best: Candidate | None = None
+    fit = maximise(library, windows, coefficients, known)
+    if not np.isfinite(fit.squares):  # the regression's model runs away within a window: begin with none
+        fit = maximise(library, windows, np.zeros_like(coefficients), known)
+    best = Candidate(fit)
     for _ in range(ROUNDS):
-        candidate = Candidate(library, fit, _first_states(series, windows, fit))
-        points = fit.quadratic.points
-        variance = max(1.0, min(fit.quadratic.squares, best.fit.quadratic.squares if best else np.inf) / points)
-        if best is not None and candidate.information(variance) >= best.information(variance):
-            break
-        best = candidate
-        if not np.isfinite(fit.quadratic.squares):
+        fit = best.fit
+        if not np.isfinite(fit.squares):
             break
         design, target = fit.least_squares()
-        before = tuple(int(index) for index in np.flatnonzero(fit.coefficients.ravel()))
-        terms = improved(design, target, before, points, _achievable(fit, design, target))
-        if terms == before:
+        terms = improved(design, target, best.terms, best.costs, _achievable(fit, design, target))
+        if terms == best.terms:
             break
-        fit = maximise(library, windows, _restarted(fit, design, target, terms), fit.starts, known)
-    return [_descended(series, windows, best, known)] if best else []
+        other = Candidate(again(fit, _restarted(fit, design, target, terms)))
+        variance = _variance((best, other))
+        if other.information(variance) >= best.information(variance):
+            break
+        best = other
+    return _descended(best)
 
 
-def _descended(series: TimeSeries, windows: Windows, best: Candidate, known: KnownField | None) -> Candidate:
+def _descended(best: Candidate) -> Candidate:
     """Moves to the best of the neighbouring choices, each fitted, until none is better."""
     for _ in range(ROUNDS):
         fit = best.fit
-        if not np.isfinite(fit.quadratic.squares):
+        if not np.isfinite(fit.squares):
             return best
-        points = fit.quadratic.points
         design, target = fit.least_squares()
-        before = tuple(int(index) for index in np.flatnonzero(fit.coefficients.ravel()))
-        around = neighbours(design, target, before, points, _achievable(fit, design, target), NEIGHBOURS)
-        fits = [maximise(best.library, windows, _restarted(fit, design, target, terms), fit.starts, known) for terms in around]
-        others = [Candidate(best.library, each, _first_states(series, windows, each)) for each in fits]
-        variance = max(1.0, min(each.fit.quadratic.squares for each in (best, *others)) / points)
+        achievable = _achievable(fit, design, target)
+        around = neighbours(design, target, best.terms, best.costs, achievable, NEIGHBOURS)
+        hopeful = [terms for terms in around if best.costs[list(terms)].sum() < best.information(achievable)]
+        others = [Candidate(again(fit, _restarted(fit, design, target, terms))) for terms in hopeful]
+        variance = _variance((best, *others))
         winner = min((best, *others), key=lambda each: each.information(variance))
         if winner is best:
             return best
@@ -200,21 +234,22 @@ def _descended(series: TimeSeries, windows: Windows, best: Candidate, known: Kno
     return best
 
 
-def _stability(fit: Fit, resamples: int, seed: int) -> np.ndarray:
-    if resamples == 0 or not np.isfinite(fit.quadratic.squares):
+def _stability(best: Candidate, resamples: int, seed: int) -> np.ndarray:
+    fit = best.fit
+    if resamples == 0 or not np.isfinite(fit.squares):
         return np.full(fit.coefficients.shape, np.nan)
     design, target = fit.least_squares()
     variance = _achievable(fit, design, target)
     random = np.random.default_rng(seed)
-    shares = inclusion(design, fit.coefficients.ravel(), fit.quadratic.points, variance, resamples, random)
+    shares = inclusion(design, fit.coefficients.ravel(), best.costs, variance, resamples, random)
     return shares.reshape(fit.coefficients.shape)
 
 
 def _achievable(fit: Fit, design: np.ndarray, target: np.ndarray) -> float:
     """The variance of the residuals, relative to the smoothing's, that all candidate terms together would leave."""
     gain = float(((target - design @ fit.coefficients.ravel()) ** 2).sum())
-    free = max(fit.quadratic.points - design.shape[1], 1)
-    return max(1.0, (fit.quadratic.squares - gain) / free)
+    free = max(fit.points - design.shape[1], 1)
+    return max(1.0, (fit.squares - gain) / free)
 
 
 def _restarted(fit: Fit, design: np.ndarray, target: np.ndarray, terms: tuple[int, ...]) -> np.ndarray:
@@ -226,20 +261,18 @@ def _restarted(fit: Fit, design: np.ndarray, target: np.ndarray, terms: tuple[in
     return coefficients.reshape(fit.coefficients.shape)
 
 
-def _first_states(series: TimeSeries, windows: Windows, fit: Fit) -> np.ndarray:
-    ends = np.flatnonzero(~windows.linked[: windows.unpadded])
+def _first_states(fit: Fit) -> np.ndarray:
+    ends = np.flatnonzero(~fit.windows.linked[: fit.windows.unpadded])
     return fit.starts[np.concatenate([[0], ends[:-1] + 1])]
 
 
-def _model(
-    series: TimeSeries, smoothed: Smoothed, best: Candidate, variance: float, known: KnownField | None, inclusion: np.ndarray
-) -> SparseModel:
+def _model(series: TimeSeries, smoothed: Smoothed, best: Candidate, inclusion: np.ndarray) -> SparseModel:
     coefficients = best.fit.coefficients
     support = np.flatnonzero(coefficients.ravel())
     errors = np.full(coefficients.size, np.nan)
-    if np.isfinite(best.fit.quadratic.squares):
+    if np.isfinite(best.fit.squares):
         errors[support] = np.sqrt(np.diag(best.fit.covariance(support)))
-    noise = smoothed.noise * np.sqrt(min(best.fit.quadratic.squares / best.fit.quadratic.points, 1e12))
+    noise = smoothed.noise * np.sqrt(min(best.fit.squares / best.fit.points, 1e12))
     return SparseModel(
         best.library,
         coefficients,
@@ -247,7 +280,7 @@ def _model(
         inclusion,
         series.names,
         noise,
-        best.information(variance),
-        best.starts_of_trajectories,
-        known,
+        best.information(_variance((best,))),
+        _first_states(best.fit),
+        best.fit.known,
     )

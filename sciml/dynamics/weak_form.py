@@ -51,6 +51,8 @@ class Rows:
     """`(nodes, terms, states)`: derivatives of the terms."""
     known_slopes: np.ndarray
     """`(nodes, states, states)`: derivatives of the known part."""
+    points: np.ndarray
+    """`(nodes, variables)`: smoothed states and control inputs."""
     factors: tuple[tuple[csr_array, np.ndarray], ...]
     """Per state, splines at the nodes `(nodes, k)` and a factor F `(k, k)` of the covariance F F' of their coefficients."""
 
@@ -116,6 +118,7 @@ def _trajectory_rows(series: TimeSeries, smoothed: Smoothed, library: Library, k
         value=value,
         slopes=library.slopes(points)[:, :, :count],
         known_slopes=_numerical_slopes(known, points, count) if known else np.zeros((len(nodes), count, count)),
+        points=points,
         factors=tuple((csr_array(spline.basis(nodes)), _root(spline.covariance)) for spline in splines),
     )
 

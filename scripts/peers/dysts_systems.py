@@ -37,10 +37,10 @@ def main() -> None:
 def write_systems(path: str) -> None:
     """Noise-free trajectories `(trajectories, points, 3)`, times and true coefficients `(monomials, 3)` of the chosen systems."""
     import dysts.flows  # pyright: ignore[reportMissingImports]
-    from dysts.base import get_attractor_list  # pyright: ignore[reportMissingImports]
+    from dysts.systems import get_attractor_list  # pyright: ignore[reportMissingImports]
 
     found = []
-    for name in sorted(get_attractor_list()):
+    for name in sorted(get_attractor_list("continuous_no_delay")):
         system = getattr(dysts.flows, name)()
         coefficients = polynomial(system)
         if coefficients is not None:
@@ -78,8 +78,11 @@ def trajectories(system: Any, coefficients: np.ndarray) -> tuple[np.ndarray, np.
     period = float(system.period)
     times = np.arange(POINTS) * period / PER_PERIOD
 
+    active = coefficients.any(axis=1)
+    powers, factors = np.array(EXPONENTS)[active], coefficients[active]
+
     def field(_: float, state: np.ndarray) -> np.ndarray:
-        return (monomials(state[None]) @ coefficients)[0]
+        return np.prod(state**powers, axis=1) @ factors
 
     def path(start: np.ndarray, at: np.ndarray) -> np.ndarray:
         return solve_ivp(field, (0, at[-1]), start, "DOP853", at, rtol=1e-10, atol=1e-12).y.T

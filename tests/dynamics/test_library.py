@@ -6,7 +6,7 @@ import pytest
 import sympy
 
 from sciml.dynamics import equations
-from sciml.dynamics.library import differences, functions, polynomials, products, user_terms
+from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials, products, user_terms
 from sciml.errors import ProblemError
 
 
@@ -43,6 +43,29 @@ def test_products_merge_powers():
     assert len(set(library.names())) == len(library)
 
 
+def hill(function, variable=0, scale=1.0, power=1):
+    return Library(("x", "y"), (Term((Factor(function, ((variable, scale),), power),)),))
+
+
+def test_hill_functions_are_half_saturated_at_their_constant():
+    library = hill("hill1", scale=1 / 0.8) + hill("hill2", 1, 1 / 21.2)
+    np.testing.assert_allclose(library.numpy(np.array([[0.8, 21.2], [8.0, 0.0]])), [[0.5, 0.5], [10 / 11, 0.0]])
+    assert library.names() == ("x/(0.8 + |x|)", "y^2/(449.4 + y^2)")
+    np.testing.assert_allclose(library.scales, [1 / 0.8, 1 / 21.2])
+
+
+def test_libraries_that_differ_in_names_and_constants_share_their_structure():
+    library = products(polynomials(("x", "y"), 1), hill("hill1", scale=0.3)) + hill("hill1", scale=7.0)
+    other = products(polynomials(("a", "b"), 1), Library(("a", "b"), hill("hill1", scale=0.1).terms)) + Library(
+        ("a", "b"), hill("hill1", scale=2.0).terms
+    )
+    assert library != other
+    assert library.structure == other.structure
+    points = np.random.default_rng(0).normal(size=(5, 2))
+    np.testing.assert_array_equal(library.structure(points, library.scales), library(points))
+    np.testing.assert_array_equal(library.scaled(other.scales)(points), other(points))
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ProblemError, match="did you mean 'sin'"):
         functions(("x",), ("sim",))
@@ -67,6 +90,11 @@ def test_text_and_latex():
     assert r"\dot{x} &= 0.4807\,x - 0.02482\,x\,y" in equations.latex(library, coefficients, ("x", "y"))
 
 
+def test_latex_of_a_hill_function_is_a_fraction():
+    library = hill("hill2", 1, 1 / 3)
+    assert equations.latex(library, np.ones((1, 1)), ("x",)).splitlines()[1] == r"\dot{x} &= 1\,\frac{y^{2}}{9 + y^{2}}"
+
+
 @pytest.mark.parametrize(
     ("value", "error", "expected"),
     [
@@ -83,7 +111,7 @@ def test_numbers_show_the_digits_that_are_known(value, error, expected):
 
 def test_sympy_agrees_with_the_library():
     library = polynomials(("x", "y"), 2) + functions(("x", "y"), ("sin", "log")) + differences(("x", "y"))
-    library = library + user_terms(("x", "y"), twice=lambda x, y: 2 * x * y)
+    library = library + user_terms(("x", "y"), twice=lambda x, y: 2 * x * y) + hill("hill3", 1, 0.7, 2) + hill("hill2")
     rng = np.random.default_rng(1)
     coefficients = rng.normal(size=(len(library), 2))
     found = equations.sympy(library, coefficients, ("x", "y"))

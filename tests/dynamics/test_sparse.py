@@ -6,7 +6,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from sciml.dynamics.library import polynomials
-from sciml.dynamics.likelihood import cut, maximise
+from sciml.dynamics.likelihood import cut, joined, maximise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import smooth
 from sciml.dynamics.sparse import affordable, discover_sparse
@@ -53,7 +53,7 @@ def test_maximum_likelihood_repairs_a_wrong_start():
     smoothed = smooth(series)
     fit = maximise(LIBRARY, cut(series, smoothed), 0.5 * true_coefficients(), steps=30)
     np.testing.assert_allclose(fit.coefficients, true_coefficients(), atol=0.1)
-    assert fit.quadratic.squares / fit.quadratic.points == pytest.approx(1.0, abs=0.3)
+    assert fit.squares / fit.points == pytest.approx(1.0, abs=0.3)
 
 
 def test_the_quadratic_model_is_that_of_the_sum_of_squares():
@@ -63,12 +63,12 @@ def test_the_quadratic_model_is_that_of_the_sum_of_squares():
     design, target = fit.least_squares()
     change = np.zeros(fit.coefficients.size)
     change[np.flatnonzero(fit.coefficients.ravel())] = [0.01, -0.02, 0.01, 0.015]
-    moved = maximise(LIBRARY, windows, fit.coefficients + change.reshape(fit.coefficients.shape), fit.starts, steps=0)
+    moved = maximise(LIBRARY, windows._replace(starts=fit.starts), fit.coefficients + change.reshape(fit.coefficients.shape), steps=0)
     here = ((target - design @ fit.coefficients.ravel()) ** 2).sum()
     there = ((target - design @ (fit.coefficients.ravel() + change)) ** 2).sum()
     free = change @ (fit.quadratic.matrix @ change) + 2 * fit.quadratic.gradient @ change
     assert there - here == pytest.approx(free, rel=1e-6)
-    assert moved.quadratic.squares > fit.quadratic.squares + 0.5 * free  # states fixed: more than with states that follow
+    assert moved.squares > fit.squares + 0.5 * free  # states fixed: more than with states that follow
 
 
 def test_standard_errors_are_those_of_repeated_experiments():
@@ -85,3 +85,40 @@ def test_a_library_is_no_larger_than_the_data_can_afford():
     for rows, degree in ((8, 1), (16, 1), (20, 2), (100, 3)):
         series = TimeSeries.from_arrays(np.arange(rows), np.random.default_rng(0).normal(size=(rows, 2)), names=("x", "y"))
         assert len(affordable(libraries, series)[-1]) == len(polynomials(("x", "y"), degree))
+
+
+def test_joined_windows_are_one_solution():
+    series = noisy(0.05, 4)
+    fit = maximise(LIBRARY, cut(series, smooth(series)), true_coefficients())
+    tied = joined(fit)
+    starts = [times[0] for times in tied.windows.times[: tied.windows.unpadded]]
+    slope = lambda _, u: LIBRARY.numpy(u[None])[0] @ tied.coefficients  # noqa: E731
+    path = solve_ivp(slope, (starts[0], starts[-1]), tied.starts[0], "DOP853", starts, rtol=1e-9, atol=1e-9).y.T
+    np.testing.assert_allclose(tied.starts[: len(starts)], path, atol=0.05 * 0.02)
+    assert np.linalg.norm(tied.coefficients - true_coefficients()) < np.linalg.norm(fit.coefficients - true_coefficients()) + 0.01
+
+
+def test_no_single_solution_follows_a_disturbed_trajectory():
+    times = np.linspace(0, 12, 150)
+    values = np.where(times[:, None] < 6, van_der_pol(times), van_der_pol(times, (-1.0, 1.0)))
+    series = TimeSeries.from_arrays(times, values + 0.02 * np.random.default_rng(0).normal(size=values.shape), ("x", "y"))
+    fit = maximise(LIBRARY, cut(series, smooth(series)), true_coefficients(), steps=30)
+    assert joined(fit).squares > 1.2 * fit.squares
+
+
+@pytest.mark.parametrize(("order", "name"), [(1, "x/("), (2, "x^2/(")])
+def test_a_rational_term_and_its_constant_are_found(order, name):
+    slope = lambda _, u: [0.3 - 1.5 * u[0] ** order / (0.6**order + u[0] ** order)]  # noqa: E731
+    times = np.linspace(0, 5, 200)
+    path = solve_ivp(slope, (0, 5), [5.0], "DOP853", times, rtol=1e-10, atol=1e-12).y.T
+    series = TimeSeries.from_arrays(times, path + 0.002 * np.random.default_rng(0).normal(size=path.shape), ("x",))
+    model = discover_sparse(series, resamples=0)
+    assert [term[: len(name)] for term in model.support[0]] == ["1", name]
+    np.testing.assert_allclose(model.coefficients[model.coefficients != 0], [0.3, -1.5], rtol=0.05)
+    np.testing.assert_allclose(model.library.scales, [1 / 0.6], rtol=0.05)
+
+
+def test_a_model_without_terms_can_be_fitted():
+    fit = maximise(LIBRARY, cut(noisy(0.05, 5), smooth(noisy(0.05, 5))), np.zeros((len(LIBRARY), 2)))
+    assert np.isfinite(fit.squares)
+    assert np.abs(fit.quadratic.gradient).max() > 0
