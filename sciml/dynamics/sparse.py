@@ -121,7 +121,7 @@ def default_libraries(series: TimeSeries, smoothed: Smoothed, known: KnownField 
     variables = (*series.names, *series.control_names)
     count = len(variables)
     degree = {1: 6, 2: 5, 3: 4, 4: 3}.get(count, 2)
-    lower = tuple(polynomials(variables, each) for each in (1, 2) if each < degree)
+    lower = tuple(polynomials(variables, each) for each in range(1, degree))
     modulus = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("abs", ((i, 1.0),)))) for i in range(count)))
     logarithms = Library(variables, tuple(Term((Factor("", ((i, 1.0),)), Factor("log", ((i, 1.0),)))) for i in range(count)))
     elementary = (
