@@ -312,15 +312,15 @@ def list_(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem, a config or a config file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem, a config or a sweep, or the file of one.")],
     overrides: Overrides = [],
     problems: Problems = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Find what can be found wrong without training."""
-    from sciml.runs import commands
+    """Find what can be found wrong without training; of a sweep, show which runs it would make."""
+    from sciml.batch.check import check as look
 
-    findings = commands.check(name, overrides=overrides, problems=problems)
+    findings = look(name, overrides=overrides, problems=problems)
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:

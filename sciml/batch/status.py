@@ -13,6 +13,7 @@ from sciml.batch.state import RunState, State, count_states, read_states
 from sciml.batch.table import Row, over_seeds
 from sciml.batch.trials import gather, is_over
 from sciml.runs.lock import find_holder
+from sciml.runs.mistakes import toml
 from sciml.runs.progress import duration
 
 LISTED = 5
@@ -110,7 +111,14 @@ def _told(search: dict[str, Any]) -> str:
 
 def values_text(values: dict[str, Any]) -> str:
     """The values of the axes on one line."""
-    return "  ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items())
+    return "  ".join(f"{key}={value_text(value)}" for key, value in values.items())
+
+
+def value_text(value: Any) -> str:
+    """The value of an axis as one short text: a number in six digits, a list or a table as in TOML, cut where it is long."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else toml(value)
 
 
 def axis_values(row: dict[str, Any]) -> dict[str, Any]:
