@@ -16,13 +16,16 @@ import pytest
 from typer.testing import CliRunner
 
 import sciml
-from sciml.batch import attempt, plan
+from sciml.batch import attempt, narrate, plan
 from sciml.batch.settings import read_sweep
+from sciml.batch.status import status
 from sciml.batch.table import cell, latex
+from sciml.batch.under_way import makespan
 from sciml.cli import app
 from sciml.errors import ConfigError
 from sciml.runs import files
 from sciml.runs.config import run_name
+from sciml.runs.jsonl import append_row
 from sciml.runs.lock import exclusive, find_holder
 
 HOSTILE = "<script>alert(1)</script>"
@@ -89,6 +92,61 @@ def test_status_counts_every_state(half: Path) -> None:
         "best": 1e-4,
         "spread": pytest.approx(4e-4),
     }
+
+
+def metrics(run: Path, **row: Any) -> None:
+    run.mkdir(exist_ok=True)
+    append_row(run / "metrics.jsonl", {"step": 50, "kind": "adam", "loss": 1.0, "validation": 2.0, "seconds": 3.0, "error": None} | row)
+
+
+def test_what_runs_are_doing_and_what_is_left(half: Path) -> None:
+    running = runs(half)[8]
+    note(running, "out of memory", again=True)
+    metrics(running)
+    metrics(running, step=1200, kind="broyden", loss=1.25e-5, error=0.5)
+    with exclusive(running), exclusive(half):
+        found = sciml.status(half)
+        text = CliRunner().invoke(app, ["status", str(half)]).output
+    told = {"phase": "broyden", "step": 1200, "loss": 1.25e-5, "residual": 2.0, "error": 0.5, "seconds": 3.0, "after": "out of memory"}
+    assert found["running"] == [{"run": running.name, **told}]
+    assert found["median_seconds"] == 11.0
+    assert 11.0 <= found["seconds_left"] <= 22.0  # one that runs, and then one that waits
+    assert found["again"] == [{"run": runs(half)[6].name, "reason": "killed by a signal", "detail": ""}]
+    assert re.search(r"worked on by process \d+ on .*, about [0-9.]+ s left\n", text)
+    assert f"{running.name}: broyden, step 1,200, loss 1.2e-05, residual 2.0e+00, error 5.0e-01, 3.0 s, again after: out of memory" in text
+    assert "1 died and will be tried again:" in text
+    assert f"`sciml sweep {half} --retry-failed` tries what failed again" in text
+
+
+def test_runs_that_go_on_without_a_scheduler_are_said_to(half: Path) -> None:
+    running = runs(half)[8]
+    running.mkdir()
+    with exclusive(running):
+        text = CliRunner().invoke(app, ["status", str(half)]).output
+    assert f"1 still runs without a scheduler; `sciml sweep {half}` waits for it and goes on" in text
+    assert f"{running.name}: starts" in text
+    assert "nobody works on it" not in text
+    assert "left" not in text
+
+
+@pytest.mark.parametrize(
+    ("left", "waiting", "expected"), [([3.0], 0, 3.0), ([3.0, 0.0], 1, 10.0), ([3.0, 1.0], 3, 21.0), ([50.0, 0.0], 2, 50.0)]
+)
+def test_the_rest_is_shared_out(left: list[float], waiting: int, expected: float) -> None:
+    assert makespan(left, waiting, 10.0) == expected
+
+
+def test_watching_through_a_pipe_tells_each_change(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [status(half) for _ in range(4)]
+    for look, ok in zip(looks, (4, 4, 5, 6), strict=True):
+        look["counts"]["ok"] = ok
+    for look in looks[:3]:
+        look["scheduler"] = "process 1"
+    monkeypatch.setattr(narrate, "status", lambda directory: looks.pop(0))
+    monkeypatch.setattr(narrate, "PAUSE", 0.0)
+    lines = CliRunner().invoke(app, ["status", str(half), "--watch"]).output.splitlines()
+    assert [re.findall(r"\d ok", line) for line in lines[:3]] == [["4 ok"], ["5 ok"], ["6 ok"]]
+    assert "nobody works on it" in lines[3]
 
 
 def test_a_seed_that_failed_shows_in_the_worst(half: Path) -> None:
