@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sciml.batch.plan import find_sweep, make_plan
 from sciml.batch.settings import Planning, read_sweep
 from sciml.batch.status import values_text
-from sciml.errors import ConfigError
 from sciml.runs import catalog, commands
 from sciml.runs.config import read_toml
 from sciml.runs.mistakes import toml

@@ -49,7 +49,7 @@ class Narrator(Listener):
 
 
 def watch(directory: Path, console: Console) -> None:
-    """Show the status until nobody works on the sweep any more: drawn anew on a terminal; elsewhere a line per change, the whole at last."""
+    """Show the status until nobody works on the sweep any more: drawn anew on a terminal, elsewhere a line per change."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for found in _looks(directory):

@@ -91,7 +91,7 @@ def describe(found: dict[str, Any]) -> str:
     lines += _listed([_lost_text(each) for each in found["failures"]])
     if found["sweep"] and found["counts"].get("failed"):
         lines.append(
-            f"  `sciml sweep {found['directory']} --retry-failed` tries what failed again, once you have mended what the reason says"
+            f"  `sciml sweep {found['directory']} --retry-failed` tries what failed again, after you have mended what the reason says"
         )
     return "\n".join([*lines, *_best(found)])
 

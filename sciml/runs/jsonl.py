@@ -12,7 +12,6 @@ from typing import Any
 from sciml.errors import RunError
 from sciml.runs.crash_points import reach
 
-
 BLOCK = 16_384
 """Bytes at the end of a file in which its last row is looked for first."""
 
