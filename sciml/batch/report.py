@@ -9,7 +9,7 @@ from typing import Any
 from sciml.batch.plan import SWEEP, is_sweep, read_search
 from sciml.batch.state import WELL, RunState, State, count_states, read_states
 from sciml.batch.status import axis_values, is_done, ranked, status, values_text
-from sciml.batch.table import Row, over_seeds, table_rows
+from sciml.batch.table import Row, spread_over_seeds, table_rows
 from sciml.batch.trials import gather
 from sciml.runs import files
 from sciml.runs.html import Html, card, duration, join, listing, number, page, picture, section, table, tag
@@ -52,7 +52,7 @@ def render(directory: Path, states: Sequence[RunState], rows: Sequence[Row]) -> 
     """The report as HTML."""
     found = status(directory)
     figures = join(picture(directory / "figures" / f"{name}.png", caption) for name, caption in CAPTIONS.items())
-    groups, search = over_seeds(states), read_search(directory)
+    groups, search = spread_over_seeds(states), read_search(directory)
     sections = (
         _summary(directory, states, found),
         section("Best, over seeds" if search is None else "Best trials", _groups(ranked(states, search)[:BEST])),

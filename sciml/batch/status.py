@@ -11,7 +11,7 @@ from sciml.batch.ending import FAILURES
 from sciml.batch.plan import is_sweep, read_search
 from sciml.batch.space import Search
 from sciml.batch.state import RunState, State, count_states, read_states
-from sciml.batch.table import Row, over_seeds
+from sciml.batch.table import Row, spread_over_seeds
 from sciml.batch.trials import gather, is_over
 from sciml.batch.under_way import doing_text, running, seconds_left
 from sciml.runs.lock import find_holder
@@ -66,9 +66,9 @@ def is_done(found: Mapping[str, Any]) -> bool:
 
 
 def ranked(states: Sequence[RunState], search: Search | None) -> list[Row]:
-    """Rows of `over_seeds`, the best first, without those that nothing is known of; in a search, those that came farthest first."""
+    """Rows of `spread_over_seeds`, the best first, without those that nothing is known of; in a search, those that came farthest first."""
     by = statistic(search)
-    known = (row for row in over_seeds(states) if row[by] is not None)
+    known = (row for row in spread_over_seeds(states) if row[by] is not None)
     return sorted(known, key=lambda row: (-row.get("rung", 0), row[by]))
 
 
@@ -187,7 +187,7 @@ def value_text(value: Any) -> str:
 
 
 def axis_values(row: dict[str, Any]) -> dict[str, Any]:
-    """The values of the axes in a row of `over_seeds`."""
+    """The values of the axes in a row of `spread_over_seeds`."""
     names: Iterable[str] = ("runs", "ok", "measure", "median", "worst", "best", "spread")
     return {key: value for key, value in row.items() if key not in names}
 

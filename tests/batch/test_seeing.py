@@ -22,7 +22,7 @@ from sciml.batch.status import status
 from sciml.batch.table import cell, latex
 from sciml.batch.under_way import makespan
 from sciml.cli import app
-from sciml.errors import ConfigError
+from sciml.errors import ConfigError, RunError
 from sciml.runs import files
 from sciml.runs.config import run_name
 from sciml.runs.jsonl import append_row
@@ -174,6 +174,40 @@ def test_the_table_has_a_row_per_run_in_the_plans_order(half: Path) -> None:
     assert "0.0003" in str(sciml.table(half, "latex"))
 
 
+@pytest.mark.parametrize("to", ["csv", "latex", "json"])
+def test_the_table_over_seeds_has_a_row_per_combination(half: Path, to: str) -> None:
+    rows = sciml.table(half, over_seeds=True)
+    assert rows == sciml.load(half).over_seeds
+    assert len(rows) == 3
+    done = CliRunner().invoke(app, ["table", str(half), "--over-seeds", "--to", to, "--columns", "parameters.D, ok,median"])
+    lines = [r"parameters.D & ok & median \\", r"\hline", r"0.01 & 3 & 0.0003 \\", r"0.02 & 1 &  \\", r"0.04 & 0 &  \\"]
+    chosen = [{column: row[column] for column in ("parameters.D", "ok", "median")} for row in rows]
+    expected = {
+        "csv": "parameters.D,ok,median\n0.01,3,0.0003\n0.02,1,\n0.04,0,\n",
+        "latex": "\n".join([r"\begin{tabular}{rrr}", r"\hline", *lines, r"\hline", r"\end{tabular}", ""]),
+        "json": json.dumps(chosen, indent=2) + "\n",
+    }
+    assert done.output == expected[to]
+
+
+def test_a_column_that_was_asked_for_is_there_even_where_it_is_empty(half: Path) -> None:
+    assert "detail" not in str(sciml.table(half, "latex"))
+    assert "run & detail" in str(sciml.table(half, "latex", columns=["run", "detail"]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("run,eror", "there is no column 'eror'; there are: run, parameters.D, seed"),
+        (",", "no column was chosen; there are: run, "),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused(half: Path, columns: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sciml.table(half, columns=[column for column in columns.split(",") if column])
+    assert CliRunner().invoke(app, ["table", str(half), "--columns", columns]).exit_code == 2
+
+
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
 def test_cells_are_no_formulas(text: str) -> None:
     assert cell(text) == f"'{text}"
@@ -216,7 +250,25 @@ def test_a_sweep_comes_back_as_objects(half: Path) -> None:
     assert sweep.runs[5].reason == "out of memory"
     assert not sweep.complete
     assert "4 ok" in repr(sweep)
+    assert repr(sweep.runs[1]) == f"{runs(half)[1].name}: ok, parameters.D=0.01  seed=1"
+    assert "failed, out of memory, parameters.D=0.02" in repr(sweep.runs[5])
     assert all(math.isclose(row["error"], run.result["error"]["rel_l2"]) for row, run in zip(sweep.table, sweep.runs[:4], strict=False))
+
+
+def test_the_best_combination_is_that_of_the_lowest_median(directory: Path) -> None:
+    each = runs(directory)
+    for number, error in enumerate((1e-3, 2e-3, 3e-3, 1e-9, 5e-1, None)):
+        finish(each[number], error, "diverged" if error is None else "ok")
+    assert sciml.load(directory).best.directory == each[0], "the lowest median is not that of the luckiest run"
+    assert sciml.status(directory)["best"][0]["parameters.D"] == 0.01
+
+
+def test_where_no_combination_has_a_median_the_best_run_is_the_best(directory: Path) -> None:
+    with pytest.raises(RunError, match="no run that ended well"):
+        _ = sciml.load(directory).best
+    finish(runs(directory)[4], 1e-2)
+    finish(runs(directory)[7], 1e-3)
+    assert sciml.load(directory).best.directory == runs(directory)[7]
 
 
 def test_a_result_that_cannot_be_read_spoils_only_its_own_run(half: Path) -> None:
