@@ -132,17 +132,18 @@ def _best(found: Mapping[str, Any]) -> list[str]:
         return []
     search, first = found["search"], found["best"][0]
     by = "median" if search is None else search["over_runs"]
-    said = f"lowest {first['measure'] if search is None else search['objective']}{over_text(first, search)}"
+    over = over_text(first, search)
+    said = f"lowest {first['measure'] if search is None else search['objective']}" + (f" ({over})" if over else "")
     if not axis_values(first):
         return [f"  {said}: {first[by]:.2e}"]
     return [f"  {said}:", *(f"    {row[by]:.2e}  {values_text(axis_values(row))}" for row in found["best"])]
 
 
 def over_text(row: Row, search: Mapping[str, Any] | None) -> str:
-    """Over what the number of a combination, or of a trial, was taken, in brackets; empty where it is that of a single run."""
+    """Over what the number of a combination, or of a trial, was taken; empty where it is that of a single run."""
     if row["runs"] == 1:
         return ""
-    return f" ({'median' if search is None else search['over_runs']} over {row['runs']} {'seeds' if search is None else 'runs of a trial'})"
+    return f"median over {row['runs']} seeds" if search is None else f"{search['over_runs']} over the {row['runs']} runs of a trial"
 
 
 def _left(states: Sequence[RunState], median: float, search: Search | None) -> float | None:

@@ -49,7 +49,7 @@ def runs(directory: Path) -> list[Path]:
 
 
 def finish(run: Path, error: float | None, outcome: str = "ok", seconds: float = 10.0) -> None:
-    run.mkdir()
+    run.mkdir(exist_ok=True)
     result = {"outcome": outcome, "steps": 100, "seconds": {"total": seconds}, "validation": {"mean_square": 1e-9}}
     files.write_json(run / "result.json", result | {"error": None if error is None else {"rel_l2": error}, "unknowns": {}})
 
@@ -230,6 +230,38 @@ def test_the_report_is_one_file_that_escapes_what_it_prints(half: Path) -> None:
         assert part in text
 
 
+def test_the_report_leads_to_the_reports_of_its_runs(half: Path) -> None:
+    run = runs(half)[5]
+    (run / "report.html").write_text("a run")
+    text = sciml.report(half).read_text()
+    assert re.findall(r'href="([^"]*)"', text) == [f"runs/{run.name}/report.html"] * 2, "among all runs, and among those that failed"
+    assert (half / f"runs/{run.name}/report.html").is_file()
+
+
+def test_a_link_leads_nowhere_else_whatever_a_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / 'javascript:x"><script>'
+    folder.mkdir()
+    (folder / "config.toml").write_text('problem = "fisher_kpp"\nseed = 4\n')
+    finish(folder, 1e-3)
+    (folder / "report.html").write_text("a run")
+    text = sciml.report(tmp_path).read_text()
+    assert re.findall(r'href="([^"]*)"', text) == ["javascript%3Ax%22%3E%3Cscript%3E/report.html"]
+    assert "<script>" not in text
+
+
+def test_a_sweep_over_seeds_alone_has_no_empty_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "name_runs", lambda configs, problems: [run_name(config, "", {}) for config in configs])
+    (tmp_path / "many.toml").write_text('base = "fisher_kpp"\nseeds = 2\n')
+    folder = tmp_path / "many"
+    folder.mkdir()
+    plan.make_plan(folder, read_sweep(tmp_path / "many.toml"), None)
+    for run in runs(folder):
+        finish(run, 3e-4)
+    text = CliRunner().invoke(app, ["status", str(folder)]).output
+    assert text.endswith("  lowest error (median over 2 seeds): 3.00e-04\n")
+    assert "median over 2 seeds" in sciml.report(folder).read_text()
+
+
 def test_a_report_before_anything_is_made(directory: Path) -> None:
     assert "9 waiting" in sciml.report(directory).read_text()
 
@@ -287,7 +319,8 @@ def test_two_runs_side_by_side(half: Path) -> None:
     assert found["config"] == {"seed": {"values": [0, 1]}}
     assert found["results"]["error.rel_l2"] == {"values": [3e-4, 1e-4], "ratio": pytest.approx(1 / 3)}
     done = CliRunner().invoke(app, ["compare", str(one), str(other)])
-    assert "x 0.333" in done.output
+    assert re.search(r"\n  error +0.0003 +0.0001 +x 0.333\n", done.output)
+    assert re.search(r"\n  residual +1e-09 +1e-09\n", done.output)
     assert json.loads(CliRunner().invoke(app, ["compare", str(one), str(other), "--json"]).output) == found
     with pytest.raises(ConfigError, match="is not a run directory"):
         sciml.compare(one, half)
