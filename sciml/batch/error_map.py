@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -17,6 +19,8 @@ from sciml.figures.style import STYLE, new_figure, scientific
 
 UNKNOWN = "#D0D0D0"
 """The colour of a combination without a median."""
+DARK = 0.6
+"""The share of the colours, from below, on which white is better read than black."""
 
 
 def find_grid(groups: Sequence[Row], axes: Sequence[str]) -> tuple[str, str] | None:
@@ -48,10 +52,8 @@ def map_figure(groups: Sequence[Row], across: str, up: str, logarithmic: Collect
             edges(values[across], logs[across]), edges(values[up], logs[up]), np.ma.masked_invalid(medians),
             norm=LogNorm(low, high if high > low else 1.1 * low), cmap="viridis",
         )  # fmt: skip
-        for which, name in (("x", across), ("y", up)):
-            scale(panel, which, values[name], logs[name])
-            if len(values[name]) <= MARKED:
-                mark(panel, which, values[name])
+        _scale(panel, "x", values[across], logs[across])
+        _scale(panel, "y", values[up], logs[up])
         said = f"median {groups[0]['measure']}"
         panel.set(xlabel=across, ylabel=up, title=f"{said.capitalize()} over {across} and {up}")
         figure.colorbar(drawn, ax=panel, label=said)
@@ -61,10 +63,16 @@ def map_figure(groups: Sequence[Row], across: str, up: str, logarithmic: Collect
         if max(medians.shape) <= MARKED:
             for (line, column), median in np.ndenumerate(medians):
                 if np.isfinite(median):
-                    dark = drawn.norm(median) < 0.6
+                    dark = float(np.asarray(drawn.norm(median))) < DARK
                     place = values[across][column], values[up][line]
                     panel.text(*place, scientific(median), ha="center", va="center", color="white" if dark else "black")
     return figure
+
+
+def _scale(panel: Axes, which: Literal["x", "y"], values: Sequence[float], logarithmic: bool) -> None:
+    scale(panel, which, values, logarithmic)
+    if len(values) <= MARKED:
+        mark(panel, which, values)
 
 
 def edges(values: Sequence[float], logarithmic: bool) -> np.ndarray:
