@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sciml.batch.error_map import find_grid, map_figure
-from sciml.batch.scales import MARKED, is_wide, numbers, scale
+from sciml.batch.scales import MARKED, is_wide, mark, numbers, scale
 from sciml.batch.state import WELL
 from sciml.batch.status import value_text
 from sciml.batch.table import Row
@@ -135,10 +135,13 @@ def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str, logarithmic: boo
     panel.set(xlabel=key)
     if not numeric:
         panel.set_xticks(range(len(names)), names)
-    elif not logarithmic and all(isinstance(value, int) for value in values) and len(set(values)) <= MARKED:
-        panel.set_xticks(sorted(set(values)))
-    else:
-        scale(panel, "x", sorted(set(values)), logarithmic or is_wide(sorted(values)))
+        return
+    distinct = sorted(set(values))
+    few = len(distinct) <= MARKED and all(isinstance(value, int) for value in values)
+    if logarithmic or (is_wide(distinct) and not few):
+        panel.set_xscale("log")
+    if few:
+        mark(panel, "x", distinct)
 
 
 def _draw_points(
