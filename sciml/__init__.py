@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml.batch.check import check as check
     from sciml.batch.compare import compare as compare
     from sciml.batch.load import SweepRuns as SweepRuns
     from sciml.batch.load import load as load
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from sciml.nets.mlp import MLP as MLP
     from sciml.problem import Problem as Problem
     from sciml.reference import Reference as Reference
-    from sciml.runs.commands import check as check
     from sciml.runs.commands import resume as resume
     from sciml.runs.commands import run as run
     from sciml.settings import LBFGS as LBFGS
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "sciml.batch.check": ("check",),
     "sciml.batch.compare": ("compare",),
     "sciml.batch.load": ("SweepRuns", "load"),
     "sciml.batch.report": ("report",),
@@ -81,7 +82,7 @@ _HOMES = {
     "sciml.nets.mlp": ("MLP",),
     "sciml.problem": ("Problem",),
     "sciml.reference": ("Reference",),
-    "sciml.runs.commands": ("check", "resume", "run"),
+    "sciml.runs.commands": ("resume", "run"),
     "sciml.settings": ("LBFGS", "Adam", "Broyden", "LineSearch", "Network", "Noise", "Plateau", "Points"),
     "sciml.solution": ("Solution",),
     "sciml.solve": ("Experiment", "prepare", "solve", "solve_seeds"),

@@ -171,16 +171,19 @@ def table(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv, latex or json.")] = "csv",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --to json.")] = False,
+    over_seeds: Annotated[bool, typer.Option("--over-seeds", help="A row per combination: median, worst, best and spread.")] = False,
+    columns: Annotated[str | None, typer.Option("--columns", metavar="A,B,C", help="Only these columns, in this order.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write; without it, to the terminal.")] = None,
 ) -> None:
-    """Print a row for each run of a sweep: its axes, state, error, steps and seconds."""
+    """Print a row for each run of a sweep: its axes, state, error, residual, steps and seconds."""
     from sciml.batch.table import FORMATS
     from sciml.batch.table import table as make
 
     to = "json" if as_json else to
     if to not in FORMATS:
         raise ConfigError(f"--to {to} does not exist; {suggest(to, FORMATS)}")
-    text = make(directory, to)
+    chosen = None if columns is None else [column.strip() for column in columns.split(",") if column.strip()]
+    text = make(directory, to, over_seeds=over_seeds, columns=chosen)
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -312,15 +315,15 @@ def list_(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem, a config or a config file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A problem, a config or a sweep, or the file of one.")],
     overrides: Overrides = [],
     problems: Problems = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Find what can be found wrong without training."""
-    from sciml.runs import commands
+    """Find what can be found wrong without training; of a sweep, show which runs it would make."""
+    from sciml.batch.check import check as look
 
-    findings = commands.check(name, overrides=overrides, problems=problems)
+    findings = look(name, overrides=overrides, problems=problems)
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:

@@ -50,7 +50,7 @@ WITHOUT_JAX = (
         f"batch/{name}"
         for name in (
             *("axes", "space", "settings", "propose", "plan", "state", "trials", "search", "status", "table", "load", "sweep"),
-            *("attempt", "engines", "slurm", "ending"),
+            *("attempt", "engines", "slurm", "ending", "check", "under_way"),
         )
     ),
 )

@@ -15,6 +15,13 @@ from sciml.runs.environment import NAME as ENVIRONMENT
 from sciml.runs.result import read_result
 
 RESULTS = ("outcome", "ended_by", "steps", "parameters", "error.rel_l2", "error.max_abs", "validation.mean_square", "validation.worst")
+READ_AS = {
+    "error.rel_l2": "error",
+    "error.max_abs": "largest error",
+    "validation.mean_square": "residual",
+    "validation.worst": "largest residual",
+}
+"""What keys of result.json are called where people read them."""
 SECONDS = ("seconds.total", "seconds.compile", "seconds.training")
 
 
@@ -45,7 +52,7 @@ def describe(found: Mapping[str, Any]) -> str:
     for part in ("config", "results", "environment"):
         sides = found[part]
         rows += [("", "", "", ""), (part, "", "", "")]
-        rows += [(f"  {key}", *map(_text, side["values"]), _ratio(side.get("ratio"))) for key, side in sides.items()]
+        rows += [(f"  {READ_AS.get(key, key)}", *map(_text, side["values"]), _ratio(side.get("ratio"))) for key, side in sides.items()]
         if not sides:
             rows.append(("  the same", "", "", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

@@ -1,11 +1,11 @@
-"""Pictures of a sweep: error against time, error along each axis, and how a search went."""
+"""Pictures of a sweep: error against time, along each axis and over two of them, and how a search went."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +14,76 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sciml.batch.error_map import find_grid, map_figure
+from sciml.batch.scales import MARKED, is_wide, mark, numbers, scale
 from sciml.batch.state import WELL
+from sciml.batch.status import value_text
 from sciml.batch.table import Row
 from sciml.batch.trials import Trial, is_good
 from sciml.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILION, new_figure, save
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, GREY)
 COLUMNS = 3
-MARKED = 8
-"""Whole numbers along an axis of which each has its mark, where there are not more."""
-LOG_FROM = 8.0
-"""An axis whose largest value is this many times its smallest positive one is drawn logarithmically."""
 
 
-def write_figures(rows: Sequence[Row], axes: Sequence[str], folder: Path, trials: Sequence[Trial] = (), objective: str = "") -> list[Path]:
-    """Writes `time.png`, `axes.png` and, of a search, `search.png` into `folder`, those that there are numbers for; returns their paths.
+def write_figures(
+    rows: Sequence[Row],
+    groups: Sequence[Row],
+    axes: Sequence[str],
+    folder: Path,
+    *,
+    logarithmic: Collection[str] = (),
+    trials: Sequence[Trial] = (),
+    objective: str = "",
+) -> list[Path]:
+    """Writes `time.png`, `map.png`, `axes.png` and, of a search, `search.png` into `folder`, those that there are numbers for.
 
-    `trials` are those of a search for the lowest `objective`; the others are drawn along the axes.
+    `rows` are a table's, `groups` those over seeds; axes in `logarithmic` are drawn so. `trials` are those of a search for the lowest
+    `objective`; other sweeps are drawn along their axes. Returns the paths.
     """
     measure = "error" if any(row["error"] is not None for row in rows) else "residual"
     known = [row for row in rows if row["state"] in WELL and _positive(row[measure])]
-    numeric = [axis for axis in axes if axis != "seed" and len(_numbers(known, axis)) > 1]
+    numeric = [axis for axis in axes if axis != "seed" and len(numbers(known, axis)) > 1]
     figures = {}
     if known:
         figures["time.png"] = time_figure(known, measure, axes)
+    if not trials and any(row["median"] for row in groups) and (grid := find_grid(groups, axes)):
+        figures["map.png"] = map_figure(groups, *grid, logarithmic)
     if numeric and not trials:
-        figures["axes.png"] = axes_figure(known, measure, numeric)
+        figures["axes.png"] = axes_figure(known, measure, numeric, logarithmic)
     if any(map(is_good, trials)):
-        figures["search.png"] = search_figure(trials, objective)
+        figures["search.png"] = search_figure(trials, objective, logarithmic)
     return [save(figure, folder / name) for name, figure in figures.items()]
 
 
 def time_figure(rows: Sequence[Row], measure: str, axes: Sequence[str]) -> Figure:
     """Each run's error over its wall time, coloured by the first axis that has few values."""
-    groups = next((axis for axis in axes if 1 < len({str(row[axis]) for row in rows}) <= len(COLOURS)), None)
-    names = [None] if groups is None else list(dict.fromkeys(row[groups] for row in rows))
+    coloured_by = next((axis for axis in axes if 1 < len({str(row[axis]) for row in rows}) <= len(COLOURS)), None)
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(coloured_by and row[coloured_by]), []).append(row)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(3.6)
         axis = figure.add_subplot()
-        for name, colour in zip(names, COLOURS, strict=False):
-            mine = [row for row in rows if groups is None or row[groups] == name]
-            axis.scatter([row["seconds"] for row in mine], [row[measure] for row in mine], s=18, color=colour, label=_label(groups, name))
+        for mine, colour in zip(groups.values(), COLOURS, strict=False):
+            label = coloured_by and f"{coloured_by} = {value_text(mine[0][coloured_by])}"
+            axis.scatter([row["seconds"] for row in mine], [row[measure] for row in mine], s=18, color=colour, label=label)
         axis.set(yscale="log", xlabel="wall time, seconds", ylabel=_said(measure), title="Error against time")
-        if _is_wide(sorted(row["seconds"] for row in rows)):
+        if is_wide(sorted(row["seconds"] for row in rows)):
             axis.set_xscale("log")
-        if groups is not None:
+        if coloured_by is not None:
             axis.legend(loc="best")
     return figure
 
 
-def axes_figure(rows: Sequence[Row], measure: str, axes: Sequence[str]) -> Figure:
+def axes_figure(rows: Sequence[Row], measure: str, axes: Sequence[str], logarithmic: Collection[str] = ()) -> Figure:
     """The error along each axis: every run, and the median and the worst over all others."""
     lines = math.ceil(len(axes) / COLUMNS)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(2.9 * lines + 0.2)
         panels = figure.subplots(lines, min(COLUMNS, len(axes)), squeeze=False, sharey=True)
         for panel, name in zip(panels.flat, axes, strict=False):
-            _draw_axis(panel, rows, measure, name)
+            _draw_axis(panel, rows, measure, name, name in logarithmic)
         for panel in panels.flat[len(axes) :]:
             panel.set_visible(False)
         panels[0, 0].set_ylabel(_said(measure))
@@ -78,7 +91,7 @@ def axes_figure(rows: Sequence[Row], measure: str, axes: Sequence[str]) -> Figur
     return figure
 
 
-def search_figure(trials: Sequence[Trial], objective: str) -> Figure:
+def search_figure(trials: Sequence[Trial], objective: str, logarithmic: Collection[str] = ()) -> Figure:
     """The objective of each trial over its number, with the best one so far, and over each searched key; darker where it came farther."""
     keys = list(trials[0].values)
     lines = 1 + math.ceil(len(keys) / COLUMNS)
@@ -90,7 +103,7 @@ def search_figure(trials: Sequence[Trial], objective: str) -> Figure:
         first.set(xlabel="trial", ylabel=objective, title=f"{objective} of each trial")
         for number, key in enumerate(keys):
             panel = figure.add_subplot(grid[1 + number // COLUMNS, number % COLUMNS], sharey=first)
-            _draw_slice(panel, trials, key)
+            _draw_slice(panel, trials, key, key in logarithmic)
             panel.set_ylabel(objective if number % COLUMNS == 0 else "")
         first.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         if all(_positive(trial.objective) for trial in trials if is_good(trial)):
@@ -111,7 +124,7 @@ def _draw_trials(panel: Axes, trials: Sequence[Trial]) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str) -> None:
+def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str, logarithmic: bool) -> None:
     known = [trial for trial in trials if is_good(trial)]
     values = [trial.values[key] for trial in known]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -122,10 +135,13 @@ def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str) -> None:
     panel.set(xlabel=key)
     if not numeric:
         panel.set_xticks(range(len(names)), names)
-    elif all(isinstance(value, int) for value in values) and len(set(values)) <= MARKED:
-        panel.set_xticks(sorted(set(values)))
-    elif values and _is_wide(sorted(values)):
+        return
+    distinct = sorted(set(values))
+    few = len(distinct) <= MARKED and all(isinstance(value, int) for value in values)
+    if logarithmic or (is_wide(distinct) and not few):
         panel.set_xscale("log")
+    if few:
+        mark(panel, "x", distinct)
 
 
 def _draw_points(
@@ -136,8 +152,8 @@ def _draw_points(
     panel.scatter(x, y, s=22, color=BLUE, alpha=0.25 + 0.75 * (rung / highest if highest else 1), linewidth=0, label=label)
 
 
-def _draw_axis(panel: Axes, rows: Sequence[Row], measure: str, name: str) -> None:
-    values = _numbers(rows, name)
+def _draw_axis(panel: Axes, rows: Sequence[Row], measure: str, name: str, logarithmic: bool) -> None:
+    values = numbers(rows, name)
     columns = [[row[measure] for row in rows if row[name] == value] for value in values]
     panel.scatter(
         [value for value, column in zip(values, columns, strict=True) for _ in column],
@@ -147,27 +163,11 @@ def _draw_axis(panel: Axes, rows: Sequence[Row], measure: str, name: str) -> Non
     panel.plot(values, [statistics.median(column) for column in columns], color=BLUE, marker="o", markersize=3.5, label="median")
     panel.plot(values, [max(column) for column in columns], color=VERMILION, linestyle="--", linewidth=1.1, label="worst")
     panel.set(yscale="log", xlabel=name, title=f"Along {name}")
-    if _is_wide(values):
-        panel.set_xscale("log")
-
-
-def _numbers(rows: Sequence[Row], name: str) -> list[float]:
-    """The values of an axis in order, where all of them are numbers; else none."""
-    values = {row[name] for row in rows if not isinstance(row[name], list | dict)}
-    whole = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return sorted(values) if whole and values else []
-
-
-def _is_wide(values: Sequence[float]) -> bool:
-    return values[0] > 0 and values[-1] / values[0] >= LOG_FROM
+    scale(panel, "x", values, logarithmic or is_wide(values))
 
 
 def _positive(value: Any) -> bool:
     return isinstance(value, int | float) and value > 0
-
-
-def _label(axis: str | None, value: Any) -> str:
-    return f"{axis} = {value:g}" if isinstance(value, float) else f"{axis} = {value}"
 
 
 def _said(measure: str) -> str:

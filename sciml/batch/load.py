@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sciml.batch.plan import is_sweep, read_search
 from sciml.batch.space import Search
 from sciml.batch.state import WELL, RunState, State, count_states, read_states
-from sciml.batch.table import READ, Row, measure_of, over_seeds, table_rows
+from sciml.batch.status import values_text
+from sciml.batch.table import READ, Row, combinations, measure_of, median_and_best, spread_over_seeds, table_rows
 from sciml.batch.trials import Trial, best, gather, is_over
 from sciml.errors import RunError
 
@@ -29,6 +30,10 @@ class SweepRun(NamedTuple):
     result: dict[str, Any]
     """The content of `result.json`; empty where there is none yet."""
     attempts: tuple[dict[str, Any], ...]
+
+    def __repr__(self) -> str:
+        parts = dict.fromkeys((str(self.state), self.reason, values_text(self.values)))
+        return f"{self.directory.name}: {', '.join(part for part in parts if part)}"
 
     def load(self) -> Solution | Discovered:
         """The best state of the run as a Solution, or as discovered dynamics."""
@@ -69,13 +74,19 @@ class SweepRuns:
 
     @property
     def best(self) -> SweepRun:
-        """The best run: of the best trial of a search, or else of all that ended well, the one with the lowest objective, error, or
-        residual where no run has an error. Raises `RunError` where there is none.
+        """The best run of the best trial of a search; of another sweep, that of the combination with the lowest median over seeds.
+
+        Runs are compared by the objective of a search, else by their error, or by their residual where no run has an error. A seed that
+        failed counts as infinite; where that makes all medians infinite, the best single run it is. Raises `RunError` where no run
+        ended well.
         """
-        trial = best(self.trials)
-        states = self._states if self._search is None else [] if trial is None else trial.runs
-        read = READ[measure_of(self._states)]
-        known = {state.index: value for state in states if state.state in WELL and (value := read(state)) is not None}
+        measure = measure_of(self._states)
+        if self._search is None:
+            states = min(combinations(self._states), key=lambda members: median_and_best(members, measure))
+        else:
+            trial = best(self.trials)
+            states = () if trial is None else trial.runs
+        known = {state.index: value for state in states if state.state in WELL and (value := READ[measure](state)) is not None}
         if not known:
             raise RunError(f"{self.directory} has no run that ended well yet; `sciml status {self.directory}` says why")
         return self.runs[min(known, key=lambda index: (known[index], index))]
@@ -88,7 +99,7 @@ class SweepRuns:
     @property
     def over_seeds(self) -> list[Row]:
         """Median, worst, best and spread of the errors over the seeds of each combination of the other axes."""
-        return over_seeds(self._states)
+        return spread_over_seeds(self._states)
 
 
 def load(directory: str | Path, problems: str | Path | None = None) -> Solution | Discovered | SweepRuns:

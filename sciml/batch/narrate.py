@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from sciml.batch.ending import Reason
 from sciml.batch.plan import Plan, PlannedRun
-from sciml.batch.status import describe, status, values_text
+from sciml.batch.status import describe, headline, left_text, status, values_text
 from sciml.batch.sweep import Listener
 from sciml.errors import RunError
 from sciml.runs.progress import duration
@@ -31,7 +32,7 @@ class Narrator(Listener):
         self.begun = time.monotonic()
 
     def message(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        _print(self.console, text)
 
     def planned(self, plan: Plan, complete: int) -> None:
         self.plan = plan
@@ -48,14 +49,35 @@ class Narrator(Listener):
 
 
 def watch(directory: Path, console: Console) -> None:
-    """Show the status anew until nobody works on the sweep any more."""
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            found = status(directory)
-            live.update(Text(describe(found)), refresh=True)
-            if not found["scheduler"] and not found["counts"].get("running"):
-                return
-            time.sleep(PAUSE)
+    """Show the status until nobody works on the sweep any more: drawn anew on a terminal, elsewhere a line per change."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for found in _looks(directory):
+                live.update(Text(describe(found)), refresh=True)
+        return
+    counts, found = None, None
+    for found in _looks(directory):
+        if found["counts"] != counts and _is_worked_on(found):
+            _print(console, headline(found) + left_text(found))
+        counts = found["counts"]
+    assert found is not None
+    _print(console, describe(found))
+
+
+def _looks(directory: Path) -> Iterator[dict[str, Any]]:
+    """The status, every `PAUSE` seconds, up to the first at which nobody works on the sweep."""
+    while _is_worked_on(found := status(directory)):
+        yield found
+        time.sleep(PAUSE)
+    yield found
+
+
+def _is_worked_on(found: dict[str, Any]) -> bool:
+    return bool(found["scheduler"] or found["counts"].get("running"))
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _outcome(directory: Path, note: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sciml.batch.state import WELL, RunState, read_states
+from sciml.errors import ConfigError
 
 Format = Literal["csv", "latex", "json"]
 FORMATS = ("csv", "latex", "json")
@@ -25,20 +26,30 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet would compute."""
 
 
-def table(directory: str | Path, to: Format | None = None) -> list[Row] | str:
+def table(
+    directory: str | Path, to: Format | None = None, *, over_seeds: bool = False, columns: Sequence[str] | None = None
+) -> list[Row] | str:
     """The runs of a sweep, or of a folder of runs, in the plan's order.
 
     Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `residual` (mean square on fresh
     points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown coefficient. Runs of a search also have
-    `trial`, `rung` (how far halving has let the trial go) and `objective`. With `to`, the same as text.
+    `trial`, `objective`, and, once halving has let a trial go on, `rung` (how far). With `to`, the same as text. With `over_seeds`,
+    the rows are those of `SweepRuns.over_seeds`, one per combination of the other axes. `columns` chooses some of the columns, and
+    their order. Raises `ConfigError` for a column that is not there.
     """
-    rows = table_rows(read_states(Path(directory)))
+    states = read_states(Path(directory))
+    rows = spread_over_seeds(states) if over_seeds else table_rows(states)
+    if columns is not None:
+        rows = _chosen(rows, columns)
+    elif to == "latex":
+        rows = _chosen(rows, _printed(rows))
     return rows if to is None else format_table(rows, to)
 
 
 def table_rows(states: Iterable[RunState]) -> list[Row]:
     """A row for each run; every row has the same keys."""
-    rows = [_row(state) for state in states]
+    states = list(states)
+    rows = [_row(state, _is_halved(states)) for state in states]
     columns = dict.fromkeys(key for row in rows for key in row)
     return [{column: row.get(column) for column in columns} for row in rows]
 
@@ -50,18 +61,37 @@ def format_table(rows: Sequence[Row], to: Format) -> str:
     return _csv(rows) if to == "csv" else _latex(rows)
 
 
-def over_seeds(states: Sequence[RunState]) -> list[Row]:
+def _chosen(rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
+    known = list(rows[0])
+    unknown = [column for column in columns if column not in known]
+    if unknown or not columns:
+        said = f"there is no column '{unknown[0]}'" if unknown else "no column was chosen"
+        raise ConfigError(f"{said}; there are: {', '.join(known)}")
+    return [{column: row[column] for column in columns} for row in rows]
+
+
+def _printed(rows: Sequence[Row]) -> list[str]:
+    """The columns that a printed table has: without long texts, and without those that are empty everywhere."""
+    return [column for column in rows[0] if column != "detail" and any(row[column] not in (None, "") for row in rows)]
+
+
+def spread_over_seeds(states: Sequence[RunState]) -> list[Row]:
     """Per combination of the other axes: how many seeds ended well, and the median, worst, best and spread of their errors.
 
     The spread is the distance of the quartiles. An error that is not known counts as infinite, so that a seed that failed shows
     in the worst and, if there are many, in the median. Without any known error, the residual on fresh points takes its place.
     Of a search, per trial: the objective of all its runs.
     """
+    measure, halved = measure_of(states), _is_halved(states)
+    return [_of_group(members[0], halved) | _spread(members, measure) for members in combinations(states)]
+
+
+def combinations(states: Sequence[RunState]) -> list[list[RunState]]:
+    """The runs that differ in their seed alone, or belong to one trial of a search, together."""
     groups: dict[str, list[RunState]] = {}
     for state in states:
-        groups.setdefault(json.dumps(_of_group(state), sort_keys=True), []).append(state)
-    measure = measure_of(states)
-    return [_of_group(members[0]) | _spread(members, measure) for members in groups.values()]
+        groups.setdefault(json.dumps(_of_group(state, halved=True), sort_keys=True), []).append(state)
+    return list(groups.values())
 
 
 def measure_of(states: Sequence[RunState]) -> Measure:
@@ -71,17 +101,26 @@ def measure_of(states: Sequence[RunState]) -> Measure:
     return "error" if any(_error(state) is not None for state in states) else "residual"
 
 
-def _of_group(state: RunState) -> Row:
-    """What the runs that `over_seeds` puts together have in common."""
+def _is_halved(states: Iterable[RunState]) -> bool:
+    """Whether halving has let any trial of a search go on."""
+    return any(state.rung for state in states)
+
+
+def _trial(state: RunState, halved: bool) -> Row:
+    return {"trial": state.trial} | ({"rung": state.rung} if halved else {})
+
+
+def _of_group(state: RunState, halved: bool) -> Row:
+    """What the runs of one combination have in common."""
     if state.trial is not None:
-        return {"trial": state.trial, "rung": state.rung} | dict(state.searched)
+        return _trial(state, halved) | dict(state.searched)
     return {key: value for key, value in state.values.items() if key != "seed"}
 
 
-def _row(state: RunState) -> Row:
+def _row(state: RunState, halved: bool) -> Row:
     result = state.result
     unknowns = {f"unknown.{name}": found.get("value") for name, found in (result.get("unknowns") or {}).items()}
-    trial = {} if state.trial is None else {"trial": state.trial, "rung": state.rung}
+    trial = {} if state.trial is None else _trial(state, halved)
     return {
         "run": state.name,
         **trial,
@@ -110,9 +149,20 @@ def _residual(state: RunState) -> float | None:
 READ = {"error": _error, "residual": _residual, "objective": lambda state: state.objective}
 
 
-def _spread(members: Sequence[RunState], measure: Measure) -> Row:
+def median_and_best(members: Sequence[RunState], measure: Measure) -> tuple[float, float]:
+    """The median and the lowest of what is measured, to sort combinations by: infinite where it is not known."""
+    values = _measured(members, measure)
+    return statistics.median(values), min(values)
+
+
+def _measured(members: Sequence[RunState], measure: Measure) -> list[float]:
+    """What is measured of each run in order; infinite for one that did not go well."""
     known = [READ[measure](state) if state.state in WELL else None for state in members]
-    values = sorted(math.inf if value is None else value for value in known)
+    return sorted(math.inf if value is None else value for value in known)
+
+
+def _spread(members: Sequence[RunState], measure: Measure) -> Row:
+    values = _measured(members, measure)
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 and math.isfinite(values[-1]) else None
     numbers = {
         "median": statistics.median(values),
@@ -131,7 +181,7 @@ def _spread(members: Sequence[RunState], measure: Measure) -> Row:
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = list(rows[0]) if rows else []
+    columns = list(rows[0])
     writer.writerow(map(cell, columns))
     writer.writerows([cell(row[column]) for column in columns] for row in rows)
     return text.getvalue()
@@ -148,7 +198,7 @@ def cell(value: Any) -> str:
 
 
 def _latex(rows: Sequence[Row]) -> str:
-    columns = [column for column in (rows[0] if rows else []) if column != "detail" and any(row[column] not in (None, "") for row in rows)]
+    columns = list(rows[0])
     numeric = [all(row[column] is None or isinstance(row[column], int | float) for row in rows) for column in columns]
     lines = [
         rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",

@@ -28,6 +28,7 @@ h1 { margin: 0; font-size: 2.1rem; line-height: 1.2; letter-spacing: -0.015em; }
 h2 { margin: 3rem 0 0.8rem; padding-top: 1.1rem; border-top: 1px solid var(--line); font-size: 1.3rem; line-height: 1.3; }
 h3 { margin: 1.6rem 0 0.4rem; font-size: 1rem; }
 p { margin: 0.5rem 0; max-width: 46rem; }
+a { color: var(--accent); }
 .lead { margin: 0.4rem 0 0; font-size: 1.1rem; color: var(--quiet); }
 .title { display: flex; flex-wrap: wrap; gap: 0.4rem 1rem; align-items: center; }
 .badge { padding: 0.1rem 0.7rem; border-radius: 1rem; font-size: 0.9rem; font-weight: 600; background: var(--bad-ground);

@@ -12,6 +12,9 @@ from typing import Any
 from sciml.errors import RunError
 from sciml.runs.crash_points import reach
 
+BLOCK = 16_384
+"""Bytes at the end of a file in which its last row is looked for first."""
+
 
 class JsonLines:
     """An open file of JSON lines. `rows` counts the rows in it.
@@ -80,6 +83,23 @@ def read_rows(path: Path, cure: str = "delete that line to read the rest") -> li
             raise RunError(f"{path}, line {number} cannot be read: it holds no JSON object; {cure}")
         rows.append(row)
     return rows
+
+
+def last_row(path: Path) -> dict[str, Any] | None:
+    """The last whole row of a file, of which only the end is read; None where there is none."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size, block = file.seek(0, os.SEEK_END), BLOCK
+        while True:
+            file.seek(max(0, size - block))
+            lines = file.read(min(block, size)).splitlines(keepends=True)
+            whole = [line for line in (lines if block >= size else lines[1:]) if _is_whole(line)]
+            if whole:
+                return json.loads(whole[-1])
+            if block >= size:
+                return None
+            block *= 16
 
 
 def finite(value: Any) -> Any:

@@ -291,10 +291,20 @@ def test_what_is_seen_of_a_search(tmp_path: Path) -> None:
     assert rows[2]["objective"] == objective(made.runs[2].values)
     assert rows[0]["objective"] is None
     text = sciml.report(made.directory).read_text()
-    for part in ("Best trials", "Each trial of the search", "Lowest error"):
+    for part in ("Best trials", "Each trial of the search", "Lowest error", "worst over the 2 runs of a trial"):
         assert part in text
     assert (made.directory / "figures" / "search.png").stat().st_size > 10_000
     assert "search for the lowest error (tpe): 6 of 6 trials, rung 2" in command("status", str(made.directory)).stdout
+
+
+def test_a_search_without_halving_has_no_rungs_to_tell(tmp_path: Path) -> None:
+    made = through(begin(tmp_path))
+    assert {"trial", "objective"} < set(sciml.table(made.directory)[0])
+    assert "rung" not in sciml.table(made.directory)[0]
+    assert "rung" not in sciml.table(made.directory, over_seeds=True)[0]
+    text = command("status", str(made.directory)).stdout
+    assert "  trial=" in text
+    assert "rung" not in text
 
 
 def test_looking_at_a_search_imports_neither_jax_nor_optuna(tmp_path: Path) -> None:

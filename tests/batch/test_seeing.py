@@ -16,13 +16,16 @@ import pytest
 from typer.testing import CliRunner
 
 import sciml
-from sciml.batch import attempt, plan
+from sciml.batch import attempt, narrate, plan
 from sciml.batch.settings import read_sweep
+from sciml.batch.status import status
 from sciml.batch.table import cell, latex
+from sciml.batch.under_way import makespan
 from sciml.cli import app
-from sciml.errors import ConfigError
+from sciml.errors import ConfigError, RunError
 from sciml.runs import files
 from sciml.runs.config import run_name
+from sciml.runs.jsonl import append_row
 from sciml.runs.lock import exclusive, find_holder
 
 HOSTILE = "<script>alert(1)</script>"
@@ -46,7 +49,7 @@ def runs(directory: Path) -> list[Path]:
 
 
 def finish(run: Path, error: float | None, outcome: str = "ok", seconds: float = 10.0) -> None:
-    run.mkdir()
+    run.mkdir(exist_ok=True)
     result = {"outcome": outcome, "steps": 100, "seconds": {"total": seconds}, "validation": {"mean_square": 1e-9}}
     files.write_json(run / "result.json", result | {"error": None if error is None else {"rel_l2": error}, "unknowns": {}})
 
@@ -91,6 +94,61 @@ def test_status_counts_every_state(half: Path) -> None:
     }
 
 
+def metrics(run: Path, **row: Any) -> None:
+    run.mkdir(exist_ok=True)
+    append_row(run / "metrics.jsonl", {"step": 50, "kind": "adam", "loss": 1.0, "validation": 2.0, "seconds": 3.0, "error": None} | row)
+
+
+def test_what_runs_are_doing_and_what_is_left(half: Path) -> None:
+    running = runs(half)[8]
+    note(running, "out of memory", again=True)
+    metrics(running)
+    metrics(running, step=1200, kind="broyden", loss=2e-5, error=0.5)
+    with exclusive(running), exclusive(half):
+        found = sciml.status(half)
+        text = CliRunner().invoke(app, ["status", str(half)]).output
+    told = {"phase": "broyden", "step": 1200, "loss": 2e-5, "residual": 2.0, "error": 0.5, "seconds": 3.0, "after": "out of memory"}
+    assert found["running"] == [{"run": running.name, **told}]
+    assert found["median_seconds"] == 11.0
+    assert 11.0 <= found["seconds_left"] <= 22.0  # one that runs, and then one that waits
+    assert found["again"] == [{"run": runs(half)[6].name, "reason": "killed by a signal", "detail": ""}]
+    assert re.search(r"worked on by process \d+ on .*, about [0-9.]+ s left\n", text)
+    assert f"{running.name}: broyden, step 1,200, loss 2.0e-05, residual 2.0e+00, error 5.0e-01, 3.0 s, again after: out of memory" in text
+    assert "1 died and will be tried again:" in text
+    assert f"`sciml sweep {half} --retry-failed` tries what failed again" in text
+
+
+def test_runs_that_go_on_without_a_scheduler_are_said_to(half: Path) -> None:
+    running = runs(half)[8]
+    running.mkdir()
+    with exclusive(running):
+        text = CliRunner().invoke(app, ["status", str(half)]).output
+    assert f"1 still runs without a scheduler; `sciml sweep {half}` waits for it and goes on" in text
+    assert f"{running.name}: starts" in text
+    assert "nobody works on it" not in text
+    assert "left" not in text
+
+
+@pytest.mark.parametrize(
+    ("left", "waiting", "expected"), [([3.0], 0, 3.0), ([3.0, 0.0], 1, 10.0), ([3.0, 1.0], 3, 21.0), ([50.0, 0.0], 2, 50.0)]
+)
+def test_the_rest_is_shared_out(left: list[float], waiting: int, expected: float) -> None:
+    assert makespan(left, waiting, 10.0) == expected
+
+
+def test_watching_through_a_pipe_tells_each_change(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [status(half) for _ in range(4)]
+    for look, ok in zip(looks, (4, 4, 5, 6), strict=True):
+        look["counts"]["ok"] = ok
+    for look in looks[:3]:
+        look["scheduler"] = "process 1"
+    monkeypatch.setattr(narrate, "status", lambda directory: looks.pop(0))
+    monkeypatch.setattr(narrate, "PAUSE", 0.0)
+    lines = CliRunner().invoke(app, ["status", str(half), "--watch"]).output.splitlines()
+    assert [re.findall(r"\d ok", line) for line in lines[:3]] == [["4 ok"], ["5 ok"], ["6 ok"]]
+    assert "nobody works on it" in lines[3]
+
+
 def test_a_seed_that_failed_shows_in_the_worst(half: Path) -> None:
     rows = {row["parameters.D"]: row for row in sciml.load(half).over_seeds}
     assert (rows[0.02]["ok"], rows[0.02]["best"], rows[0.02]["median"], rows[0.02]["worst"]) == (1, 2e-3, None, None)
@@ -116,6 +174,40 @@ def test_the_table_has_a_row_per_run_in_the_plans_order(half: Path) -> None:
     assert "0.0003" in str(sciml.table(half, "latex"))
 
 
+@pytest.mark.parametrize("to", ["csv", "latex", "json"])
+def test_the_table_over_seeds_has_a_row_per_combination(half: Path, to: str) -> None:
+    rows = sciml.table(half, over_seeds=True)
+    assert rows == sciml.load(half).over_seeds
+    assert len(rows) == 3
+    done = CliRunner().invoke(app, ["table", str(half), "--over-seeds", "--to", to, "--columns", "parameters.D, ok,median"])
+    lines = [r"parameters.D & ok & median \\", r"\hline", r"0.01 & 3 & 0.0003 \\", r"0.02 & 1 &  \\", r"0.04 & 0 &  \\"]
+    chosen = [{column: row[column] for column in ("parameters.D", "ok", "median")} for row in rows]
+    expected = {
+        "csv": "parameters.D,ok,median\n0.01,3,0.0003\n0.02,1,\n0.04,0,\n",
+        "latex": "\n".join([r"\begin{tabular}{rrr}", r"\hline", *lines, r"\hline", r"\end{tabular}", ""]),
+        "json": json.dumps(chosen, indent=2) + "\n",
+    }
+    assert done.output == expected[to]
+
+
+def test_a_column_that_was_asked_for_is_there_even_where_it_is_empty(half: Path) -> None:
+    assert "detail" not in str(sciml.table(half, "latex"))
+    assert "run & detail" in str(sciml.table(half, "latex", columns=["run", "detail"]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("run,eror", "there is no column 'eror'; there are: run, parameters.D, seed"),
+        (",", "no column was chosen; there are: run, "),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused(half: Path, columns: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sciml.table(half, columns=[column for column in columns.split(",") if column])
+    assert CliRunner().invoke(app, ["table", str(half), "--columns", columns]).exit_code == 2
+
+
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
 def test_cells_are_no_formulas(text: str) -> None:
     assert cell(text) == f"'{text}"
@@ -138,6 +230,38 @@ def test_the_report_is_one_file_that_escapes_what_it_prints(half: Path) -> None:
         assert part in text
 
 
+def test_the_report_leads_to_the_reports_of_its_runs(half: Path) -> None:
+    run = runs(half)[5]
+    (run / "report.html").write_text("a run")
+    text = sciml.report(half).read_text()
+    assert re.findall(r'href="([^"]*)"', text) == [f"runs/{run.name}/report.html"] * 2, "among all runs, and among those that failed"
+    assert (half / f"runs/{run.name}/report.html").is_file()
+
+
+def test_a_link_leads_nowhere_else_whatever_a_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / 'javascript:x"><script>'
+    folder.mkdir()
+    (folder / "config.toml").write_text('problem = "fisher_kpp"\nseed = 4\n')
+    finish(folder, 1e-3)
+    (folder / "report.html").write_text("a run")
+    text = sciml.report(tmp_path).read_text()
+    assert re.findall(r'href="([^"]*)"', text) == ["javascript%3Ax%22%3E%3Cscript%3E/report.html"]
+    assert "<script>" not in text
+
+
+def test_a_sweep_over_seeds_alone_has_no_empty_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "name_runs", lambda configs, problems: [run_name(config, "", {}) for config in configs])
+    (tmp_path / "many.toml").write_text('base = "fisher_kpp"\nseeds = 2\n')
+    folder = tmp_path / "many"
+    folder.mkdir()
+    plan.make_plan(folder, read_sweep(tmp_path / "many.toml"), None)
+    for run in runs(folder):
+        finish(run, 3e-4)
+    text = CliRunner().invoke(app, ["status", str(folder)]).output
+    assert text.endswith("  lowest error (median over 2 seeds): 3.00e-04\n")
+    assert "median over 2 seeds" in sciml.report(folder).read_text()
+
+
 def test_a_report_before_anything_is_made(directory: Path) -> None:
     assert "9 waiting" in sciml.report(directory).read_text()
 
@@ -158,7 +282,25 @@ def test_a_sweep_comes_back_as_objects(half: Path) -> None:
     assert sweep.runs[5].reason == "out of memory"
     assert not sweep.complete
     assert "4 ok" in repr(sweep)
+    assert repr(sweep.runs[1]) == f"{runs(half)[1].name}: ok, parameters.D=0.01  seed=1"
+    assert "failed, out of memory, parameters.D=0.02" in repr(sweep.runs[5])
     assert all(math.isclose(row["error"], run.result["error"]["rel_l2"]) for row, run in zip(sweep.table, sweep.runs[:4], strict=False))
+
+
+def test_the_best_combination_is_that_of_the_lowest_median(directory: Path) -> None:
+    each = runs(directory)
+    for number, error in enumerate((1e-3, 2e-3, 3e-3, 1e-9, 5e-1, None)):
+        finish(each[number], error, "diverged" if error is None else "ok")
+    assert sciml.load(directory).best.directory == each[0], "the lowest median is not that of the luckiest run"
+    assert sciml.status(directory)["best"][0]["parameters.D"] == 0.01
+
+
+def test_where_no_combination_has_a_median_the_best_run_is_the_best(directory: Path) -> None:
+    with pytest.raises(RunError, match="no run that ended well"):
+        _ = sciml.load(directory).best
+    finish(runs(directory)[4], 1e-2)
+    finish(runs(directory)[7], 1e-3)
+    assert sciml.load(directory).best.directory == runs(directory)[7]
 
 
 def test_a_result_that_cannot_be_read_spoils_only_its_own_run(half: Path) -> None:
@@ -177,7 +319,8 @@ def test_two_runs_side_by_side(half: Path) -> None:
     assert found["config"] == {"seed": {"values": [0, 1]}}
     assert found["results"]["error.rel_l2"] == {"values": [3e-4, 1e-4], "ratio": pytest.approx(1 / 3)}
     done = CliRunner().invoke(app, ["compare", str(one), str(other)])
-    assert "x 0.333" in done.output
+    assert re.search(r"\n  error +0.0003 +0.0001 +x 0.333\n", done.output)
+    assert re.search(r"\n  residual +1e-09 +1e-09\n", done.output)
     assert json.loads(CliRunner().invoke(app, ["compare", str(one), str(other), "--json"]).output) == found
     with pytest.raises(ConfigError, match="is not a run directory"):
         sciml.compare(one, half)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sciml.errors import RunError
+from sciml.runs.jsonl import BLOCK, last_row
 from sciml.runs.metrics import Metrics, read_rows
 
 
@@ -76,3 +77,21 @@ def test_damage_in_the_middle_is_named(path: Path) -> None:
     path.write_text('{"step": 0}\n{"step"\n{"step": 2}\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl, line 2 cannot be read"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("length", [0, BLOCK - 30, 3 * BLOCK])
+@pytest.mark.parametrize("torn", ["", '{"step": 9, "lo'])
+def test_the_last_row_is_found_however_long(path: Path, length: int, torn: str) -> None:
+    metrics = Metrics(path)
+    for step in range(3):
+        metrics.append({"step": step, "events": ["x" * length]})
+    metrics.close()
+    with path.open("a") as file:
+        file.write(torn)
+    assert last_row(path) == read_rows(path)[-1]
+
+
+def test_no_row_is_no_last_row(path: Path) -> None:
+    assert last_row(path) is None
+    path.write_text('{"step": 0')
+    assert last_row(path) is None
