@@ -253,13 +253,13 @@ def test_the_history_shows_progress_terms_and_ratio():
 def test_the_ratio_of_each_window_is_drawn_with_threshold_armed_instant_and_switch():
     *_, ratio = figures.history_figure(history(), RESULT).axes
     lines = {line.get_label(): line for line in ratio.lines}
-    both = {"ratio of each window", "upper confidence bound", "threshold, 0.1", "risen and halved: armed", "switch"}
+    both = {"ratio of each window", "upper confidence bound", "threshold, 0.1", "risen, past a peak: armed", "switch"}
     assert set(lines) == both | {"equation", "boundary"}
     ends = [75, 150, 225, 300, 375, 450]
     np.testing.assert_array_equal(lines["ratio of each window"].get_xdata(), ends)
     np.testing.assert_allclose(lines["ratio of each window"].get_ydata(), [12.5 / end for end in ends])
     np.testing.assert_allclose(lines["boundary"].get_ydata(), [37.5 / end for end in ends])
-    assert lines["risen and halved: armed"].get_xdata()[0] == 375
+    assert lines["risen, past a peak: armed"].get_xdata()[0] == 375
     assert lines["switch"].get_xdata()[0] == 500
     assert 450 < ratio.get_xlim()[1] < 600
 

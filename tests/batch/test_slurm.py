@@ -233,14 +233,18 @@ def test_a_run_that_does_not_save_in_the_time_of_its_job_hangs(cluster: Cluster,
 
 
 def test_without_slurm_nothing_starts(cluster: Cluster) -> None:
-    (cluster.bin / "sbatch").unlink()
-    with pytest.raises(ConfigError, match=r"--slurm: there is no `sbatch` here; .* leave --slurm out"):
-        sciml.sweep(cluster.plan(), slurm=True)
     with pytest.raises(ConfigError, match="--slurm and --workers do not go together"):
-        sciml.sweep(cluster.sweep, slurm=True, workers=2)
+        sciml.sweep(cluster.plan(), slurm=True, workers=2)
     with pytest.raises(ConfigError, match="--slurm and ensemble = 2 do not go together"):
         sciml.sweep(cluster.sweep, slurm=True, ensemble=2)
+    (cluster.bin / "sbatch").unlink()
+    with pytest.raises(ConfigError, match=r"--slurm: there is no `sbatch` here; .* leave --slurm out"):
+        sciml.sweep(cluster.sweep, slurm=True)
     assert not cluster.runs
+    elsewhere = cluster.home / "elsewhere"
+    with pytest.raises(ConfigError, match=r"--slurm: there is no `sbatch` here"):
+        sciml.sweep(cluster.home / "poisson.toml", out=elsewhere, slurm=True)
+    assert not elsewhere.exists()
 
 
 def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
