@@ -81,7 +81,11 @@ def read_states(directory: Path) -> list[RunState]:
 
 def run_state(plan: Plan, run: PlannedRun) -> RunState:
     """How one run of a plan stands."""
-    state = _state(run.index, run.name, run.values, plan.run_directory(run), run.step_limit)
+    directory = plan.run_directory(run)
+    if directory.is_symlink():
+        detail = f"{directory} is a link, and so not this run; remove the link"
+        return RunState(run.index, run.name, run.values, directory, State.FAILED, {}, Reason.CONFIG, detail)
+    state = _state(run.index, run.name, run.values, directory, run.step_limit)
     if plan.search is None:
         return state
     objective = plan.search.read(state.result) if state.state in WELL else None
@@ -104,9 +108,6 @@ def _runs_below(directory: Path) -> Iterator[RunState]:
 
 
 def _state(index: int, name: str, values: dict[str, Any], directory: Path, step_limit: int | None = None) -> RunState:
-    if directory.is_symlink():
-        detail = f"{directory} is a link, and so not this run; remove the link"
-        return RunState(index, name, values, directory, State.FAILED, {}, Reason.CONFIG, detail)
     try:
         result = read_result(directory)
         if is_complete(result):

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
+from sciml.dynamics.integrate import RUNGE_KUTTA
 from sciml.dynamics.library import Library
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed
@@ -32,9 +33,6 @@ STEPS, JOINING_STEPS = 12, 40
 DIGITS = 1e-4
 """Accuracy, relative to a channel's spread, beyond which measurements are not believed: smooth errors of an instrument or a
 simulation would otherwise count as evidence for small terms."""
-
-RUNGE_KUTTA = ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))
-"""Stages of the classical method: place and weight."""
 
 SUBSTEPS = 2
 MOST_SUBSTEPS = 64

@@ -62,6 +62,16 @@ def test_another_run_does_not_stand_in_for_a_run(swept: Path) -> None:
     assert not (second / "attempts.jsonl").exists()
 
 
+def test_a_folder_of_runs_may_hold_links(swept: Path, tmp_path: Path) -> None:
+    """Only a sweep has a plan that says which run a directory is."""
+    run = read_states(swept)[1].directory
+    (run / "config.toml").write_text('problem = "fisher_kpp"\nseed = 1\n')
+    folder = tmp_path / "collected"
+    folder.mkdir()
+    (folder / run.name).symlink_to(run)
+    assert [each.state for each in read_states(folder)] == [State.OK]
+
+
 def test_a_run_that_had_to_be_killed_says_so(tmp_path: Path) -> None:
     ended = ending.judge(tmp_path, -9, told=Reason.INTERRUPTED, killed=True)
     assert ended.reason == Reason.INTERRUPTED
