@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +10,47 @@ from jax import Array
 
 from sciml.optim.second_order import Metric, Pair
 
+PENDING = 16
+"""Updates that wait until the matrix is written: docs/decisions/019-updates-that-wait.md."""
+
+
+class InverseHessian(NamedTuple):
+    """H = scale M + diagonal I + sum_k c_k w_k w_k', its last few updates not yet written into the matrix."""
+
+    matrix: Array
+    """M `(P, P)`."""
+    scale: Array
+    diagonal: Array
+    columns: Array
+    """w `(P, 3 PENDING)`, three for each update."""
+    coefficients: Array
+    """c `(3 PENDING,)`, zero where a column says nothing."""
+    used: Array
+    """Columns that are taken."""
+
 
 class SelfScaledBroyden(Metric):
     """The inverse Hessian H as a full matrix `(P, P)`. Its unit step overshoots (docs/decisions/007-first-trial.md)."""
 
     lengthening = 1.25
 
-    def start(self, size: int, dtype: Any) -> Array:
-        return jnp.eye(size, dtype=dtype)
+    def start(self, size: int, dtype: Any) -> InverseHessian:
+        zero, columns = jnp.zeros((), dtype), 3 * PENDING
+        return InverseHessian(
+            jnp.zeros((size, size), dtype), zero, zero + 1, jnp.zeros((size, columns), dtype), jnp.zeros(columns, dtype), jnp.asarray(0)
+        )
 
-    def apply(self, metric: Array, vector: Array) -> Array:
-        return metric @ vector
+    def apply(self, metric: InverseHessian, vector: Array) -> Array:
+        pending = metric.columns @ (metric.coefficients * (vector @ metric.columns))
+        return metric.scale * (metric.matrix @ vector) + metric.diagonal * vector + pending
 
-    def update(self, metric: Array, pair: Pair, good: Array, forget: Array) -> tuple[Array, Array]:
+    def update(self, metric: InverseHessian, pair: Pair, good: Array, forget: Array) -> tuple[InverseHessian, Array]:
         """H+ = (1/tau) [H - Hy (Hy)'/(y'Hy) + phi (y'Hy) v v'] + rho s s', with v = rho s - Hy/(y'Hy).
 
         H g+ needs one product with H; H y and the next direction follow from it. A pair that is not good leaves H as it is by its
         coefficients, so that no branch copies the matrix.
         """
-        product = metric @ pair.new_gradient
+        product = self.apply(metric, pair.new_gradient)
         s, y = pair.step, pair.change
         hy = product - pair.natural
         good = good & (jnp.vdot(pair.change, hy) > 0)
@@ -43,19 +65,46 @@ class SelfScaledBroyden(Metric):
         keep, drop, add, grow = (
             jnp.where(good, on, off) for on, off in ((scale / tau, 1.0), (1 / (tau * yhy), 0.0), (phi * yhy / tau, 0.0), (rho, 0.0))
         )
-        updated = keep * metric - drop * _square(hy) + add * _square(v) + grow * _square(s)
         g = pair.new_gradient
         natural = (
             jnp.where(good, 1.0 / tau, 1.0) * product - drop * hy * jnp.vdot(hy, g) + add * v * jnp.vdot(v, g) + grow * s * jnp.vdot(s, g)
         )
-        rows, columns = jax.lax.iota(jnp.int32, s.size)[:, None], jax.lax.iota(jnp.int32, s.size)[None, :]
-        identity = (rows == columns).astype(metric.dtype)
-        return jnp.where(forget, identity, updated), jnp.where(forget, g, natural)
+        columns = jnp.where(good, jnp.stack([hy, v, s], axis=1), 0.0)
+        waiting = InverseHessian(
+            metric.matrix,
+            jnp.where(forget, 0.0, keep * metric.scale),
+            jnp.where(forget, 1.0, keep * metric.diagonal),
+            jax.lax.dynamic_update_slice(metric.columns, columns, (jnp.zeros_like(metric.used), metric.used)),
+            jnp.where(
+                forget,
+                0.0,
+                jax.lax.dynamic_update_slice(keep * metric.coefficients, jnp.stack([-drop, add, grow]), (metric.used,)),
+            ),
+            metric.used + 3,
+        )
+        return waiting, jnp.where(forget, g, natural)
 
+    def is_full(self, metric: InverseHessian) -> Array:
+        return metric.used == metric.coefficients.size
 
-def _square(vector: Array) -> Array:
-    """The outer product with itself, exactly symmetric."""
-    return vector[:, None] * vector[None, :]
+    def settle(self, metric: InverseHessian) -> InverseHessian:
+        """The same H, all of it in the matrix where no more updates can wait.
+
+        Each column times the root of its coefficient stands on both sides of the product, so that the sum is symmetric to the last bit.
+        """
+        full = self.is_full(metric)
+        roots = jnp.where(full, jnp.sqrt(jnp.abs(metric.coefficients)), 0.0)[None, :] * metric.columns
+        indices = jax.lax.iota(jnp.int32, metric.matrix.shape[0])
+        diagonal = jnp.where(full & (indices[:, None] == indices[None, :]), metric.diagonal, 0.0)
+        written = jnp.where(full, metric.scale, 1.0) * metric.matrix + diagonal + roots @ (jnp.sign(metric.coefficients)[None, :] * roots).T
+        return InverseHessian(
+            written,
+            jnp.where(full, 1.0, metric.scale),
+            jnp.where(full, 0.0, metric.diagonal),
+            metric.columns,
+            jnp.where(full, 0.0, metric.coefficients),
+            jnp.where(full, 0, metric.used),
+        )
 
 
 def scaling(b: Array, h: Array, size: int) -> tuple[Array, Array]:

@@ -83,6 +83,14 @@ class Metric(ABC):
     def update(self, metric: Any, pair: Pair, good: Array, forget: Array) -> tuple[Any, Array]:
         """The metric after a pair (unchanged where it is not `good`, the identity where it must `forget`), times the new gradient."""
 
+    def is_full(self, metric: Any) -> Array:
+        """Whether it must `settle` before the next update."""
+        return jnp.asarray(False)
+
+    def settle(self, metric: Any) -> Any:
+        """The same metric, ready for updates; unchanged where it is not full."""
+        return metric
+
 
 def begin(metric: Metric, theta: Array, evaluate: ValueAndGradient) -> State:
     """The state before the first iteration."""
@@ -116,12 +124,22 @@ def refresh(metric: Metric, state: State, evaluate: ValueAndGradient) -> State:
 
 
 def advance(metric: Metric, state: State, until: Array, evaluate: ValueAndGradient, settings: LineSearch) -> State:
-    """Iterates until `state.step` reaches `until` or the method ends."""
+    """Iterates until `state.step` reaches `until` or the method ends.
+
+    The metric settles outside the inner loop, in which its large arrays are only read: a branch inside would copy them.
+    """
 
     def running(state: State) -> Array:
         return (state.step < until) & (state.ended == Ended.RUNNING)
 
-    return jax.lax.while_loop(running, lambda state: _iterate(metric, state, evaluate, settings), state)
+    def iterate(state: State) -> State:
+        return _iterate(metric, state, evaluate, settings)
+
+    def round_of(state: State) -> State:
+        state = jax.lax.while_loop(lambda state: running(state) & ~metric.is_full(state.metric), iterate, state)
+        return state._replace(metric=metric.settle(state.metric))
+
+    return jax.lax.while_loop(running, round_of, state)
 
 
 def _iterate(metric: Metric, state: State, evaluate: ValueAndGradient, settings: LineSearch) -> State:
