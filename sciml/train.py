@@ -392,7 +392,12 @@ class Training:
             self.batch = self.programs.prepare(self.instance, self.points)
         template = jax.eval_shape(lambda theta: runner.begin(self.instance, theta, self.batch, 0), self.theta)
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-        filled = [jnp.asarray(arrays[_path((jax.tree_util.DictKey("state"), *path))], leaf.dtype) for path, leaf in leaves]
+        paths = [_path((jax.tree_util.DictKey("state"), *path)) for path, _ in leaves]
+        if missing := [path for path in paths if path not in arrays]:
+            raise ConfigError(
+                f"the checkpoint holds no {missing[0]}: another version of sciml wrote it, in the middle of a phase; run anew"
+            )
+        filled = [jnp.asarray(arrays[path], leaf.dtype) for path, (_, leaf) in zip(paths, leaves, strict=True)]
         self.state = self.objective.replicate(jax.tree_util.tree_unflatten(structure, filled))
         self.theta = jnp.copy(self.state.theta)
 

@@ -3,13 +3,17 @@
     python scripts/ablate.py [--problems nagumo ...] [--variants hard soft ...] [--steps 8000] [--seeds 0 1 2] [--out runs/ablate]
 
 All else is the problem's config. The second phase runs for `--steps` iterations whatever its config says, so that errors do not depend on
-what else the machine does; the seconds do. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a
-Markdown table: the worst error over the seeds, and the median seconds of training.
+what else the machine does; the seconds, those of all trainings of a variant, do. One that fails goes back to Adam and begins anew: where
+the iterations came out otherwise, their number stands in the table. A variant that changes nothing about a problem is left out. Rows go
+to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a Markdown table: the worst error over the seeds, and
+the median seconds.
 
 hard, soft       Initial and Dirichlet conditions built into the network, or terms of the loss
 uniform          points of the second phase drawn uniformly instead of by residual
 points x 2, x 4  more collocation points
 slabs 4          four time slabs of a quarter of the iterations each
+balanced         terms weighted so that their gradients are of one size at the end of a first phase (after Wang, Teng & Perdikaris 2021)
+continued        with four times the diffusion for a first phase and a quarter of the second, then as it is for the other three
 """
 
 from __future__ import annotations
@@ -23,16 +27,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from accuracy import UNSEEN
 from journal import Row, measure_missing
 
 from sciml import Dirichlet, Initial, Problem
+from sciml.device import configure
 from sciml.runs import build, catalog
 from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import ProblemConfig, find_document, parse_config
 from sciml.solve import prepare
+from sciml.train import train
 
 PROBLEMS = ("fisher_kpp", "nagumo", "diffusion_reaction", "reaction_rho5", "poisson_2d", "heat_2d", "burgers", "allen_cahn_smooth")
+DIFFUSION = ("D", "nu")
+"""What problems call it."""
 Arguments = dict[str, Any]
 
 
@@ -46,18 +56,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablate"))
     arguments = parser.parse_args()
     use_compile_cache()
+    configure()
     keys = [
         {"problem": problem, "variant": variant, "steps": arguments.steps, "seed": seed}
         for seed in arguments.seeds
         for problem in arguments.problems
         for variant in arguments.variants
+        if fits(variant, load(problem))
     ]
     print(table(measure_missing(arguments.out, keys, measure)))
 
 
 def measure(problem: str, variant: str, steps: int, seed: int) -> Row:
     """One training."""
-    folder = UNSEEN if (UNSEEN / f"{problem}.py").exists() else None
+    folder = folder_of(problem)
     document, _ = find_document(problem, folder)
     config = parse_config({**document, "seed": seed}, problems=folder)
     assert isinstance(config, ProblemConfig)
@@ -71,14 +83,40 @@ def measure(problem: str, variant: str, steps: int, seed: int) -> Row:
         "weights": config.weights,
         "phases": (first, second.model_copy(update={"steps": steps, "until": ()})),
         "time_slabs": config.time_slabs,
+        "seed": seed,
     }
-    subject, settings = VARIANTS[variant](subject, settings)
-    experiment = prepare(subject, seed=seed, **settings)
     began = time.perf_counter()
+    subject, settings = VARIANTS[variant](subject, settings)
+    experiment = prepare(subject, **settings)
     *_, last = experiment.train()
+    seconds = time.perf_counter() - began
     error = experiment.error(last.best)
     assert error is not None
-    return {"rel_l2": error.rel_l2, "validation": float(last.best_validation.mean_square), "seconds": round(time.perf_counter() - began, 1)}
+    before = steps - experiment.phases[-1].steps if variant == "continued" else 0
+    iterations = before + sum(phase.steps for phase in last.phases if phase.kind != "adam")
+    return {"rel_l2": error.rel_l2, "iterations": iterations, "seconds": round(seconds, 1)}
+
+
+def folder_of(problem: str) -> Path | None:
+    """Where a problem stands that is not shipped."""
+    return UNSEEN if (UNSEEN / f"{problem}.py").exists() else None
+
+
+def load(name: str) -> Problem:
+    """A problem with its own coefficients."""
+    return catalog.load_problem(name, problems=folder_of(name))
+
+
+def fits(variant: str, problem: Problem) -> bool:
+    """Whether a variant can be made of a problem, and is another training."""
+    soft = [each for each in problem.conditions() if isinstance(each, Initial | Dirichlet) and each.hard is False]
+    if variant == "slabs 4":
+        return problem.domain.has_time and not any(isinstance(each, Initial) for each in soft)
+    if variant == "balanced":
+        return bool(soft)
+    if variant == "continued":
+        return any(field.name in DIFFUSION for field in fields(problem))
+    return True
 
 
 def as_shipped(problem: Problem, settings: Arguments) -> tuple[Problem, Arguments]:
@@ -114,6 +152,34 @@ def slabs(problem: Problem, settings: Arguments, count: int) -> tuple[Problem, A
     return problem, settings | {"time_slabs": count, "phases": phases}
 
 
+def balanced(problem: Problem, settings: Arguments) -> tuple[Problem, Arguments]:
+    """The gradients of all weighted terms are of the size of the equation's at the end of a first phase."""
+    trial = prepare(problem, **settings)
+    *_, last = train(trial.objective, trial.phases[:1])
+    objective = trial.objective
+    points = objective.draw(jax.random.key(settings["seed"]))
+    sizes = {}
+    for number, term in enumerate(objective.terms):
+        block = objective.prepare_term(number, points[number])
+        for row, name in enumerate(term.components):
+            gradient = jax.grad(lambda theta: jnp.mean(objective.residuals(theta, number, block)[row] ** 2))(last.best)  # noqa: B023
+            sizes[name] = float(jnp.linalg.norm(gradient))
+    equation = sizes[objective.terms[0].components[0]]
+    return problem, settings | {"weights": {name: equation / size for name, size in sizes.items() if size > 0}}
+
+
+def continued(problem: Problem, settings: Arguments) -> tuple[Problem, Arguments]:
+    """From the solution with four times the diffusion."""
+    first, second = settings["phases"]
+    name = next(field.name for field in fields(problem) if field.name in DIFFUSION)
+    easier = replace(problem, **{name: 4 * getattr(problem, name)})
+    quarter = second.steps // 4
+    experiment = prepare(easier, **settings | {"phases": (first, second.model_copy(update={"steps": quarter}))})
+    *_, last = experiment.train()
+    rest = second.model_copy(update={"steps": second.steps - quarter})
+    return problem, settings | {"phases": (rest,), "warm_start": last.best}
+
+
 VARIANTS: dict[str, Callable[[Problem, Arguments], tuple[Problem, Arguments]]] = {
     "as shipped": as_shipped,
     "hard": partial(conditions, hard=True),
@@ -122,6 +188,8 @@ VARIANTS: dict[str, Callable[[Problem, Arguments], tuple[Problem, Arguments]]] =
     "points x 2": partial(more_points, factor=2),
     "points x 4": partial(more_points, factor=4),
     "slabs 4": partial(slabs, count=4),
+    "balanced": balanced,
+    "continued": continued,
 }
 
 
@@ -133,8 +201,13 @@ def table(rows: list[Row]) -> str:
         cells, seeds = [], 0
         for variant in variants:
             mine = [row for row in rows if (row["problem"], row["variant"]) == (problem, variant)]
+            if not mine:
+                cells.append("")
+                continue
             seeds = len(mine)
-            cells.append(f"{max(row['rel_l2'] for row in mine):.1e} ({statistics.median(row['seconds'] for row in mine):.0f} s)")
+            others = sorted({row["iterations"] for row in mine} - {row["steps"] for row in mine})
+            after = f", {' and '.join(f'{each:,}' for each in others)} iterations" if others else ""
+            cells.append(f"{max(row['rel_l2'] for row in mine):.1e} ({statistics.median(row['seconds'] for row in mine):.0f} s{after})")
         lines.append(f"| `{problem}` | " + " | ".join(cells) + f" | {seeds} |")
     return "\n".join(lines)
 

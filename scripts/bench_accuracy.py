@@ -2,19 +2,21 @@
 
     python scripts/bench_accuracy.py [--limits 120 300] [--seeds 0 1 2] [--problems burgers ...] [--out runs/bench_accuracy]
 
-Every run is a process of its own that starts from nothing: imports and compilation (from an empty cache) are part of its time. It is
-stopped at the longest limit; what it had at a shorter one is read from its own curve: of ours the state that it would have returned then,
-the one with the lowest validation residual, which knows no reference; of a peer the lowest error that it has told by then or tells next,
-which is in its favour. No recipe depends on the limit. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was.
-Prints a Markdown table and writes OUT/error_against_time.png. DeepXDE, jinns and scimba are installed into environments of their own, the
-JAX peers with the jax of ours; their recipes stand in scripts/peers/. All are judged on the same grid against the same reference. A machine
-that does something else meanwhile gives no result: the column `load` is the machine's load average at the start of each run.
+Every run is a process of its own that starts from nothing: imports and compilation (from an empty cache) are part of its time, counted
+from the first line of its script. What a run has at a limit: ours the state that it would return then, the one with the lowest validation
+residual, which knows no reference; a peer the lowest error that it has told by then or tells next, which is in its favour. `after` is
+when it had that. One run, stopped at the longest limit, serves all limits; but DeepXDE's recipe depends on the limit, and has a run for
+each. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a Markdown table and writes
+OUT/error_against_time.png. DeepXDE, jinns and scimba are installed into environments of their own, the JAX peers with the jax of ours;
+their recipes stand in scripts/peers/. All are judged on the same grid against the same reference. A machine that does something else
+meanwhile gives no result: the column `load` is the machine's load average at the start of each run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -54,7 +56,7 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--environments", type=Path, default=cache_folder(), help="where the peers' environments are or go")
     arguments = parser.parse_args()
-    measure = partial(measure_one, limits=arguments.limits, environments=arguments.environments, out=arguments.out)
+    measure = partial(measure_one, environments=arguments.environments, out=arguments.out)
     rows = measure_missing(arguments.out, plan(arguments), measure, hidden=("curve",))
     draw(rows, arguments.problems, arguments.out / "error_against_time.png")
     print(table(rows, arguments.problems, arguments.limits))
@@ -65,16 +67,17 @@ def plan(arguments: argparse.Namespace) -> Iterator[Row]:
     for seed in arguments.seeds:
         for problem in arguments.problems:
             for tool in arguments.tools:
-                if problem in RECIPES[tool]:
-                    yield {"tool": tool, "problem": problem, "until": max(arguments.limits), "seed": seed}
+                for limits in [[each] for each in arguments.limits] if tool == "deepxde" else [arguments.limits]:
+                    if problem in RECIPES[tool]:
+                        yield {"tool": tool, "problem": problem, "limits": limits, "seed": seed}
 
 
-def measure_one(tool: str, problem: str, until: float, seed: int, limits: list[float], environments: Path, out: Path) -> Row:
+def measure_one(tool: str, problem: str, limits: list[float], seed: int, environments: Path, out: Path) -> Row:
     """One run of one tool, and what it had at each limit."""
     if tool == "sciml":
-        return of_sciml(problem, until, seed, limits)
+        return of_sciml(problem, limits, seed)
     python = environment(environments / f"bench-{tool}", REQUIREMENTS[tool])
-    return of_peer(tool, python, problem, until, seed, limits, out)
+    return of_peer(tool, python, problem, limits, seed, out)
 
 
 def run_sciml(problem: str, limit: float, seed: int, *overrides: str) -> tuple[dict[str, Any], list[Row], float]:
@@ -94,38 +97,37 @@ def run_sciml(problem: str, limit: float, seed: int, *overrides: str) -> tuple[d
     return result, steps, wall
 
 
-def of_sciml(problem: str, until: float, seed: int, limits: list[float]) -> Row:
+def of_sciml(problem: str, limits: list[float], seed: int) -> Row:
     """The error is that of the state that a run of each limit returns."""
-    result, steps, wall = run_sciml(problem, until, seed)
+    result, steps, wall = run_sciml(problem, max(limits), seed)
     before = wall - result["seconds"]["total"]
-    judged = [(round(before + step["seconds"], 2), step["error"], step["validation"]) for step in steps if step["error"] is not None]
-    curve = [(seconds, error) for seconds, error, _ in judged]
+    judged = [
+        (before + step["seconds"], step["error"], step["validation"]) for step in steps if None not in (step["error"], step["validation"])
+    ]
     at = {}
     for limit in limits:
-        seconds, error, _ = min((each for each in judged if each[0] <= limit or each is judged[0]), key=lambda each: each[2])
+        seconds, error, _ = min((each for each in judged if each[0] <= limit), key=lambda each: each[2])
         at[f"{limit:g}"] = {"rel_l2": error, "seconds": round(seconds, 1)}
-    if max(limits) == until:
-        at[f"{until:g}"] = {"rel_l2": result["error"]["rel_l2"], "seconds": round(min(wall, curve[-1][0]), 1)}
-    return {"at": at, "ended": result["ended_by"], "curve": thinned(curve)}
+    return {"at": at, "ended": result["ended_by"], "curve": thinned([(round(seconds, 2), error) for seconds, error, _ in judged])}
 
 
-def of_peer(tool: str, python: Path, problem: str, until: float, seed: int, limits: list[float], out: Path) -> Row:
+def of_peer(tool: str, python: Path, problem: str, limits: list[float], seed: int, out: Path) -> Row:
     """The peer's script in the peer's environment, on the grid of our reference."""
     grid = out / f"{problem}.npz"
     if not grid.exists():
         store_reference(problem, grid)
-    command = [python, PEERS / f"{tool}_pde.py", problem, grid, str(until), str(seed)]
+    command = [python, PEERS / f"{tool}_pde.py", problem, grid, str(max(limits)), str(seed)]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{NAMES[tool]} on {problem} failed:\n{done.stderr}")
     steps = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    curve = [(step["seconds"], step["rel_l2"]) for step in steps]
+    curve = [(step["seconds"], step["rel_l2"]) for step in steps if math.isfinite(step["rel_l2"])]
+    if done.returncode != 0 or not curve:
+        raise SystemExit(f"{NAMES[tool]} on {problem} failed:\n{done.stderr}")
     at = {}
     for limit in limits:
         last = next((number for number, (seconds, _) in enumerate(curve) if seconds > limit), len(curve) - 1)
         seconds, error = min(curve[: last + 1], key=lambda each: each[1])
         at[f"{limit:g}"] = {"rel_l2": error, "seconds": round(seconds, 1)}
-    return {"at": at, "ended": "time", "curve": thinned(curve)}
+    return {"at": at, "ended": round(curve[-1][0], 1), "curve": thinned(curve)}
 
 
 def store_reference(problem: str, path: Path) -> None:
@@ -156,9 +158,8 @@ def table(rows: list[Row], problems: list[str], limits: list[float]) -> str:
         if not mine:
             continue
         for limit in limits:
-            worst = {
-                tool: max((row["at"][f"{limit:g}"] for row in each), key=lambda at: at["rel_l2"]) for tool, each in found.items() if each
-            }
+            judged = {tool: [row["at"][f"{limit:g}"] for row in each if f"{limit:g}" in row["at"]] for tool, each in found.items()}
+            worst = {tool: max(each, key=lambda at: at["rel_l2"]) for tool, each in judged.items() if each}
             cells = [f"`{problem}`", f"{limit:g} s"]
             for tool in tools:
                 at = worst.get(tool)
@@ -166,7 +167,7 @@ def table(rows: list[Row], problems: list[str], limits: list[float]) -> str:
                 if tool != "sciml":
                     cells.append(times(at["rel_l2"] / worst["sciml"]["rel_l2"]) if at is not None and "sciml" in worst else "")
             loads = [row["load"] for row in mine]
-            cells += [str(min(len(each) for each in found.values() if each)), f"{min(loads):g} to {max(loads):g}"]
+            cells += [str(min(len(each) for each in judged.values() if each)), f"{min(loads):g} to {max(loads):g}"]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

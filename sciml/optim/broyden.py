@@ -37,7 +37,7 @@ class SelfScaledBroyden(Metric):
     def start(self, size: int, dtype: Any) -> InverseHessian:
         zero, columns = jnp.zeros((), dtype), 3 * PENDING
         return InverseHessian(
-            jnp.zeros((size, size), dtype), zero, zero + 1, jnp.zeros((size, columns), dtype), jnp.zeros(columns, dtype), jnp.asarray(0)
+            jnp.zeros((size, size), dtype), zero, zero + 1, jnp.zeros((size, columns), dtype), jnp.zeros(columns, dtype), jnp.zeros((), int)
         )
 
     def apply(self, metric: InverseHessian, vector: Array) -> Array:
@@ -47,8 +47,8 @@ class SelfScaledBroyden(Metric):
     def update(self, metric: InverseHessian, pair: Pair, good: Array, forget: Array) -> tuple[InverseHessian, Array]:
         """H+ = (1/tau) [H - Hy (Hy)'/(y'Hy) + phi (y'Hy) v v'] + rho s s', with v = rho s - Hy/(y'Hy).
 
-        H g+ needs one product with H; H y and the next direction follow from it. A pair that is not good leaves H as it is by its
-        coefficients, so that no branch copies the matrix.
+        H g+ needs one product with H; H y and the next direction follow from it. A pair that is not good, or whose update is not finite,
+        leaves H as it is by its coefficients, so that no branch copies the matrix. The metric must not be full.
         """
         product = self.apply(metric, pair.new_gradient)
         s, y = pair.step, pair.change
@@ -62,9 +62,9 @@ class SelfScaledBroyden(Metric):
         b = jnp.where(good, -pair.length * rho * jnp.vdot(s, pair.gradient) / scale, 1.0)
         tau, phi = scaling(b, rho * yhy, s.size)
         v = rho * s - hy / yhy
-        keep, drop, add, grow = (
-            jnp.where(good, on, off) for on, off in ((scale / tau, 1.0), (1 / (tau * yhy), 0.0), (phi * yhy / tau, 0.0), (rho, 0.0))
-        )
+        coefficients = (scale / tau, 1 / (tau * yhy), phi * yhy / tau, rho)
+        good = good & jnp.all(jnp.isfinite(jnp.stack(coefficients))) & jnp.all(jnp.isfinite(hy))
+        keep, drop, add, grow = (jnp.where(good, on, off) for on, off in zip(coefficients, (1.0, 0.0, 0.0, 0.0), strict=True))
         g = pair.new_gradient
         natural = (
             jnp.where(good, 1.0 / tau, 1.0) * product - drop * hy * jnp.vdot(hy, g) + add * v * jnp.vdot(v, g) + grow * s * jnp.vdot(s, g)
@@ -85,7 +85,7 @@ class SelfScaledBroyden(Metric):
         return waiting, jnp.where(forget, g, natural)
 
     def is_full(self, metric: InverseHessian) -> Array:
-        return metric.used == metric.coefficients.size
+        return metric.used >= metric.coefficients.size
 
     def settle(self, metric: InverseHessian) -> InverseHessian:
         """The same H, all of it in the matrix where no more updates can wait.

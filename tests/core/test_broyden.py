@@ -110,6 +110,31 @@ def test_settling_writes_the_updates_that_waited() -> None:
     assert np.allclose(metric.apply(late, vector), matrix @ vector, rtol=1e-10)
 
 
+@pytest.mark.parametrize("size", [61, 477])
+def test_the_matrix_stays_symmetric(size: int) -> None:
+    """To the last bit, at sizes that are no multiples of a processor's tiles."""
+    columns = jnp.asarray(np.random.default_rng(size).standard_normal((size, 3 * PENDING)))
+    coefficients = jnp.asarray(np.random.default_rng(1).standard_normal(3 * PENDING))
+    metric = SelfScaledBroyden().start(size, jnp.float64)
+    full = metric._replace(columns=columns, coefficients=coefficients, used=metric.used + 3 * PENDING)
+    matrix = np.asarray(jax.jit(SelfScaledBroyden().settle)(full).matrix)
+    assert np.array_equal(matrix, matrix.T)
+    assert np.allclose(matrix, dense(full), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("change", [np.nan, 1e-320, 1e300])
+def test_a_pair_whose_update_is_not_finite(change: float) -> None:
+    """It is left out, and what is forgotten afterwards leaves nothing behind."""
+    metric = SelfScaledBroyden()
+    made, inverse, _ = random_updates(5, 4)[-1]
+    broken = made._replace(change=change * made.change, new_gradient=made.gradient + change * made.change)
+    after, natural = jax.jit(metric.update)(inverse, broken, jnp.asarray(True), jnp.asarray(False))
+    assert np.all(np.isfinite(dense(after)))
+    forgotten, natural = jax.jit(metric.update)(after, made, jnp.asarray(False), jnp.asarray(True))
+    assert np.array_equal(dense(forgotten), np.eye(SIZE))
+    assert np.array_equal(natural, made.new_gradient)
+
+
 def test_the_inverse_along_a_whole_minimisation() -> None:
     path = minimise(SelfScaledBroyden(), rosenbrock, jnp.array([-1.2, 1.0] * 4), 60)
     inverse = dense(path.last.metric)

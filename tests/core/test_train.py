@@ -166,19 +166,31 @@ def test_resuming_changes_no_byte(decay: sciml.Experiment, whole: Record, step: 
 
 @pytest.mark.parametrize(
     ("step", "name"),
-    [(25, "state/optimizer/0/mu"), (155, "state/metric/steps"), (215, "state/metric"), (215, "points/0"), (230, "state/natural")],
+    [
+        (25, "state/optimizer/0/mu"),
+        (155, "state/metric/steps"),
+        (215, "state/metric/coefficients"),
+        (215, "points/0"),
+        (230, "state/natural"),
+    ],
 )
 def test_what_a_checkpoint_holds_matters(decay: sciml.Experiment, whole: Record, step: int, name: str) -> None:
     """Without it the rest of the training would be another one: none of these is recomputed from the parameters."""
     arrays, cursor = whole.checkpoints[whole.at(step)]
-    lost = np.eye(len(arrays["theta"])) if name == "state/metric" else np.zeros_like(arrays[name])
     resumed = Training(decay.objective, THREE, 25, None)
-    resumed.restore(arrays | {name: lost}, cursor)
+    resumed.restore(arrays | {name: np.zeros_like(arrays[name])}, cursor)
     try:
         after = stored(resumed.advance())
     except ValueError:
         return
     assert name == "state/natural" or not same_bytes(after[0], whole.checkpoints[whole.at(step) + 1][0])
+
+
+def test_a_checkpoint_of_another_version(decay: sciml.Experiment, whole: Record) -> None:
+    arrays, cursor = whole.checkpoints[whole.at(215)]
+    arrays = {name: value for name, value in arrays.items() if name != "state/metric/columns"}
+    with pytest.raises(sciml.ConfigError, match="holds no state/metric/columns: another version"):
+        Training(decay.objective, THREE, 25, None).restore(arrays, cursor)
 
 
 def test_seeds_differ_in_network_and_points(decay: sciml.Experiment) -> None:
