@@ -154,7 +154,7 @@ def sweep(
 @app.command()
 def status(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds until nothing is left to do.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds while somebody works on it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show how far a sweep is and what has failed."""
@@ -238,7 +238,8 @@ def discover(
     """Find the equation behind a table of measurements: coefficients with intervals, a forecast with bands.
 
     Empty cells were not measured; rows with equal entries in a column `trajectory` belong together. It is a run like any other:
-    resume, load and report apply. Of a problem with a vector field of your own, type `sciml run NAME`.
+    `sciml resume RUN` goes on with it, `sciml.load(RUN)` reads it, report.html is written. With a vector field of your own, type
+    `sciml run NAME` instead.
     """
     from sciml.runs import commands
 

@@ -67,7 +67,12 @@ def equation_term(problem: Problem) -> Term:
 
 @dataclass(frozen=True)
 class Initial(Condition):
-    """The fields (`of=None`), one field (`of="u"`) or its velocity (`of="u_t"`) at the start of time."""
+    """The fields (`of=None`), one field (`of="u"`) or its velocity (`of="u_t"`) at the start of time.
+
+    `value` is a number, or a function of the coordinates by name, written with `jax.numpy`: arrays `(n,)` in, `(n,)` or a number out (a
+    tuple with one entry per field where all are meant). `hard=None` builds it into the network where that is possible, `True` insists,
+    `False` makes it a loss term of this `weight`. What does not fit the problem raises `ProblemError` once the problem is prepared.
+    """
 
     value: Value
     of: str | None = None
@@ -102,7 +107,7 @@ class Initial(Condition):
 
 @dataclass(frozen=True)
 class Dirichlet(Condition):
-    """The fields, or the field `of`, on the faces `on` ("x" both, "x-" lower, "x+" upper)."""
+    """The fields, or the field `of`, on the faces `on` ("x" both, "x-" lower, "x+" upper); all else as for `Initial`."""
 
     value: Value
     on: str
@@ -128,7 +133,7 @@ class Dirichlet(Condition):
 
 @dataclass(frozen=True)
 class Robin(Condition):
-    """`a u + b du/dn = value` on the faces `on`, with the outward normal n."""
+    """`a u + b du/dn = value` on the faces `on`, with the outward normal n; always a loss term. All else as for `Initial`."""
 
     value: Value
     on: str
@@ -160,7 +165,10 @@ class Robin(Condition):
 
 @dataclass(frozen=True)
 class Neumann(Robin):
-    """The outward normal derivative of the fields, or of the field `of`, on the faces `on`."""
+    """The outward normal derivative of the fields, or of the field `of`, on the faces `on`: `-u_x` on "x-", `u_x` on "x+".
+
+    Zero for all fields on both faces of a coordinate can be built in; all else is a loss term. The rest is as for `Initial`.
+    """
 
     a: float = field(default=0.0, init=False)
     b: float = field(default=1.0, init=False)
@@ -197,7 +205,9 @@ class Periodic(Condition):
 
 
 class Data(Condition):
-    """Measured values of fields at given points: `Data({"t": [...], "x": [...]}, {"u": [...]})`. NaN marks a missing value.
+    """Measured values of fields at given points: `Data({"t": [...], "x": [...]}, {"u": [...]})`, columns `(n,)`. NaN marks a missing value.
+
+    The values are those of fields, not of what `observe` returns.
 
     A second set of data for the same field needs another `name`. Raises `ProblemError` for arrays of unequal length, and, once in
     a problem, for names that it does not have and points outside its domain.
@@ -213,7 +223,10 @@ class Data(Condition):
 
     @classmethod
     def from_csv(cls, path: str | Path, weight: float = 1.0, name: str = "data") -> Data:
-        """Reads a table whose header names coordinates (`t`, `x`) and fields (`u`); sorted out when the problem is known."""
+        """Reads a table, comma-separated, whose header names coordinates (`t`, `x`) and fields (`u`); empty cells were not measured.
+
+        Raises `ProblemError` for a file that cannot be read, and what `Data` raises. A relative path is one from the current folder.
+        """
         return cls({}, _read_table(Path(path)), weight, name)
 
     def terms(self, problem: Problem) -> list[Term]:

@@ -36,7 +36,11 @@ Values = Mapping[Derivative, Array]
 class Problem(Coefficients):
     """Base of all problems: a domain, an `equation` whose argument names say what it needs, and `conditions`.
 
-    Annotated attributes of a subclass are its coefficients, keyword arguments of its constructor. See `docs/design.md`, 3.1.
+    Annotated attributes of a subclass are its coefficients, keyword arguments of its constructor. `equation` gets arrays `(n,)`:
+    coordinates (`t`), fields (`u`) and derivatives of order one to four (`u_t`, `u_xx`), all in the user's own units, and returns one
+    residual `(n,)`, a tuple or a dictionary of them. Optional: `fields` names the fields in order; `exact(t, x)` or `reference()` is
+    what errors are measured by; `observe(u)` returns what is reported in place of the fields. What cannot be read raises `ProblemError`
+    when it is prepared.
     """
 
     domain: ClassVar[Box]

@@ -35,6 +35,7 @@ class Plateau(Settings):
 
     kind: Literal["plateau"] = "plateau"
     window: int = Field(default=500, ge=10)
+    """Steps."""
     improvement: float = Field(default=0.01, gt=0, lt=1)
 
 
@@ -51,7 +52,9 @@ class Adam(Settings):
     optimizer: Optimizer = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     decay: Literal["constant", "cosine", "exponential"] = "constant"
+    """How the learning rate falls over `steps`, beside its halving on a plateau."""
     warmup: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises from zero."""
     clip: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient."""
     plateau_window: int = Field(default=500, ge=10)
@@ -69,11 +72,12 @@ class LineSearch(Settings):
 
 
 class LBFGS(Settings):
-    """Limited-memory BFGS on a fixed point set, redrawn by residual every `redraw` iterations."""
+    """Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) on a fixed point set, redrawn by residual every `redraw` iterations."""
 
     kind: Literal["lbfgs"] = "lbfgs"
     steps: int = Field(default=10000, ge=1)
     memory: int = Field(default=50, ge=1)
+    """Curvature pairs that are kept."""
     redraw: int = Field(default=500, ge=0)
     """Iterations between redraws of the points (0: never)."""
     line_search: LineSearch = LineSearch()
@@ -81,7 +85,7 @@ class LBFGS(Settings):
 
 
 class Broyden(Settings):
-    """Self-scaled Broyden on a dense inverse Hessian, points redrawn by residual (RAD) with the Hessian carried."""
+    """Self-scaled Broyden (Al-Baali & Khalfan 2005) on a dense inverse Hessian, carried along when points are redrawn by residual."""
 
     kind: Literal["broyden"] = "broyden"
     steps: int = Field(default=10000, ge=1)
@@ -98,6 +102,7 @@ class Network(Settings):
 
     kind: Literal["mlp", "flax_mlp"] = "mlp"
     width: int = Field(default=20, ge=1)
+    """Units per hidden layer."""
     depth: int = Field(default=3, ge=1)
     """Hidden layers."""
     activation: Literal["tanh", "sin", "swish", "gelu"] = "tanh"
@@ -106,21 +111,26 @@ class Network(Settings):
     fourier_scale: float = Field(default=1.0, gt=0)
     """Standard deviation of the random frequencies, per unit of scaled coordinate."""
     harmonics: int = Field(default=1, ge=1)
-    """Harmonics of the exact periodic features of a coordinate whose periodicity is hard."""
+    """Harmonics of the features of a coordinate that is periodic, or has no flux at both ends, by construction."""
     output_scale: float = Field(default=1.0, gt=0)
+    """Factor on what the network gives: about the size of the fields."""
 
 
 class Points(Settings):
     """How many collocation points each kind of term takes; powers of two cover the domain most evenly."""
 
     interior: int = Field(default=2048, ge=32)
+    """Points of the equation in a second-order phase."""
     boundary: int = Field(default=256, ge=32)
+    """Points of each boundary term (one per face and field), in every phase."""
     initial: int = Field(default=256, ge=32)
+    """Points of each initial term, in every phase."""
     batch: int = Field(default=1024, ge=32)
     """Interior points of one step of a first-order phase, drawn anew at each."""
     pool: int = Field(default=8, ge=1)
     """Candidates per point when points are redrawn by residual (1: they are drawn uniformly)."""
     validation: int = Field(default=4096, ge=32)
+    """Points of the equation that are never trained on, and by which the best state is chosen."""
 
 
 class Integrator(Settings):
@@ -140,11 +150,11 @@ class Shooting(Settings):
     """Multiple shooting: windows of the series with starting states of their own, which grow until they span it."""
 
     intervals: int | None = Field(default=None, ge=1, examples=[5])
-    """Sampling intervals of the first windows; without it, an eighth of a trajectory, between 4 and 16."""
+    """Sampling intervals of the first windows; without it, an eighth of those of all trajectories, between 2 and 16."""
     growth: int = Field(default=4, ge=2)
     """Factor between the lengths of windows of one stage and the next."""
     longest: int | None = Field(default=None, ge=1, examples=[64])
-    """Longest windows in training; without it, a quarter of a trajectory. The refit joins them."""
+    """Longest windows in training; without it, a quarter of the longest trajectory. The refit joins them."""
     continuity: float = Field(default=0.3, gt=0)
     """Gap between two windows that counts as much as one standard deviation of the noise, in units of it."""
 

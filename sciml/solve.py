@@ -92,7 +92,10 @@ class Experiment:
         return {}
 
     def unknowns(self, trainable: Array) -> dict[str, dict[str, Any]]:
-        """Each unknown coefficient: `value`, `standard_error`, and the `reason` where it has none. See `sciml.uncertainty`."""
+        """Each unknown coefficient: `value`, `standard_error`, and the `reason` where it has none. See `sciml.uncertainty`.
+
+        One standard error (68 % of a normal distribution) for independent errors of one unknown variance in all measured values.
+        """
         values = {name: float(value) for name, value in self.objective.unknowns(trainable).items()}
         found = uncertainty(self.objective, trainable)
         errors = [None] * len(values) if found is None else found.standard_errors
@@ -134,9 +137,12 @@ def prepare(
 ) -> Experiment:
     """Builds and checks an Experiment.
 
-    `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`; `warm_start` a
-    Solution of the same model or its vector of parameters. `time_slabs` windows of time are trained one after the other.
-    Raises `ProblemError` for all that can be found before training.
+    `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`, whose inputs are the
+    coordinates, scaled to [-1, 1] (twice `harmonics` sines and cosines for a periodic one). `weights` replaces weights of loss terms by
+    name (`equation`, `initial_u`). `phases` are settings (`Adam`, `LBFGS`, `Broyden`), or "auto". `block` points are differentiated at
+    a time. `warm_start` is a Solution of the same model or its vector of parameters. `time_slabs` windows of time are trained one after
+    the other. Raises `ProblemError` for all that can be found before training, and `ConfigError` where this process already computes in
+    another precision: it holds for all of JAX.
     """
     return prepare_seeds(
         problem,
@@ -202,8 +208,10 @@ def _draw_model(seed: int, settings: Network, network: Network | Any, window: Bo
 def solve(problem: Problem, *, target_error: float | None = None, progress: bool = True, every: int = 100, **settings: Any) -> Solution:
     """Trains and returns the Solution of the best state; `settings` are those of `prepare`.
 
-    Stops early once the relative L2 error against the reference is below `target_error` (`ProblemError` where there is no reference).
-    Warns if training diverged. The Solution's `result` holds `outcome`, `phases` and `switch`.
+    The device is JAX's choice: set JAX_PLATFORMS, or call `sciml.device.configure(device="gpu")`, before anything is computed. A row of
+    the history, and a line of progress, is made `every` steps. Stops early once the relative L2 error against the reference is below
+    `target_error` (`ProblemError` where there is no reference). Warns if training diverged. The Solution's `result` holds `outcome`,
+    `phases`, `switch` and, with standard errors, `unknowns`.
     """
     if target_error is not None and not has_reference(problem):
         raise ProblemError(f"target_error = {target_error:g}: {problem.name} has no `exact` and no `reference` to measure an error by")
@@ -216,11 +224,11 @@ def solve(problem: Problem, *, target_error: float | None = None, progress: bool
         if progress:
             print(line(snapshot, error), flush=True)
         if target_error is not None and error is not None and error.rel_l2 <= target_error:
-            return experiment.solution(snapshot.trainable, history, _result(snapshot, Outcome.OK))
+            return experiment.solution(snapshot.trainable, history, _result(experiment, snapshot.trainable, snapshot, Outcome.OK))
     assert snapshot is not None
     if snapshot.outcome == Outcome.DIVERGED:
         warnings.warn(f"training of {problem.name} diverged; the best state before that is returned", stacklevel=2)
-    return experiment.solution(snapshot.best, history, _result(snapshot, snapshot.outcome))
+    return experiment.solution(snapshot.best, history, _result(experiment, snapshot.best, snapshot, snapshot.outcome))
 
 
 def solve_seeds(problem: Problem, seeds: Sequence[int], *, every: int = 100, **settings: Any) -> list[Solution]:
@@ -242,13 +250,15 @@ def solve_seeds(problem: Problem, seeds: Sequence[int], *, every: int = 100, **s
             del going[number]
             if snapshot.outcome == Outcome.DIVERGED:
                 warnings.warn(f"training of {problem.name} with seed {seeds[number]} diverged; its best state is returned", stacklevel=2)
-            result = _result(snapshot, snapshot.outcome) | {"seed": seeds[number]}
+            result = _result(experiment, snapshot.best, snapshot, snapshot.outcome) | {"seed": seeds[number]}
             solutions[number] = experiment.solution(snapshot.best, histories[number], result)
     return [solutions[number] for number in range(len(experiments))]
 
 
-def _result(snapshot: Snapshot, outcome: Outcome | None) -> dict[str, Any]:
-    return {"outcome": str(outcome), "phases": [record._asdict() for record in snapshot.phases], "switch": snapshot.switch}
+def _result(experiment: Experiment, trainable: Array, snapshot: Snapshot, outcome: Outcome | None) -> dict[str, Any]:
+    """Of `result.json` what a training tells."""
+    phases, unknowns = [record._asdict() for record in snapshot.phases], experiment.unknowns(trainable)
+    return {"outcome": str(outcome), "phases": phases, "switch": snapshot.switch, "unknowns": unknowns}
 
 
 def row(snapshot: Snapshot, error: Error | None) -> dict[str, Any]:

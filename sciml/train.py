@@ -21,7 +21,7 @@ from sciml.settings import Adam, Noise, Phase
 from sciml.slabs import March
 
 CYCLES = 3
-"""Times that a failed second phase may go back to a first-order one (docs/design.md, 3.4)."""
+"""Times that a failed second phase may go back to a first-order one (docs/design.md, 3.3)."""
 
 SUCCESS = 1e-4
 """A second phase that has lowered the validation residual by this factor has converged rather than failed when it ends."""

@@ -24,7 +24,8 @@ LEAK = (
 
 @dataclass(frozen=True)
 class Unknown:
-    """A coefficient to be found, starting from `start`; inside `equation` it is a number, anywhere else it raises.
+    """A coefficient to be found, starting from `start`. Inside `equation` it is a number, and inside `vector_field`, `observe` and
+    `initial` of a Dynamics; in conditions, exact solutions and references it raises `ProblemError`.
 
     `positive=True` keeps it above zero (it is then found on a logarithmic scale), `lower` and `upper` keep it in an interval.
     Raises `ProblemError` for a start outside its bounds.

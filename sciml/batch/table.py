@@ -31,11 +31,11 @@ def table(
 ) -> list[Row] | str:
     """The runs of a sweep, or of a folder of runs, in the plan's order.
 
-    Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `residual` (mean square on fresh
-    points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown coefficient. Runs of a search also have
-    `trial`, `objective`, and, once halving has let a trial go on, `rung` (how far). With `to`, the same as text. With `over_seeds`,
-    the rows are those of `SweepRuns.over_seeds`, one per combination of the other axes. `columns` chooses some of the columns, and
-    their order. Raises `ConfigError` for a column that is not there.
+    Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `residual` (weighted mean square of
+    all terms on fresh points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown coefficient. Runs of a
+    search also have `trial`, `objective`, and, once halving has let a trial go on, `rung` (how far). With `to`, the same as text. With
+    `over_seeds`, the rows are those of `SweepRuns.over_seeds`, one per combination of the other axes. `columns` chooses some of the
+    columns, and their order. Raises `ConfigError` for a column that is not there.
     """
     states = read_states(Path(directory))
     rows = spread_over_seeds(states) if over_seeds else table_rows(states)

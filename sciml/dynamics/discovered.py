@@ -59,7 +59,7 @@ class Discovered:
     result: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, t: float, state: Any, controls: Any = ()) -> np.ndarray:
-        """The time derivative `(states,)`."""
+        """The time derivative `(states,)` at a time, a state `(states,)` and controls `(controls,)`, in the units of the data."""
         return np.asarray(self.vector_field(jnp.asarray(float(t)), jnp.asarray(state, float), jnp.asarray(controls, float)))
 
     @cached_property
@@ -110,9 +110,11 @@ class Discovered:
         return "\n".join([*parts, *(f"{name} = {value}" for name, value in self.coefficients.items())]) or "a network: no symbols"
 
     def forecast(self, times: Any = None, trajectory: int = 0, controls: Any = None) -> Band:
-        """The continuation of a trajectory with its band: at `times`, or for a duration where one number is given.
+        """The continuation of a trajectory with its 95 % band: at `times`, or for a duration after its last row where one number is given.
 
-        Without `times`: at the held-out times, or a quarter of the data's span beyond them.
+        Without `times`: at the held-out times, or a quarter of the data's span beyond them. The band is for new measurements: it holds
+        the uncertainty of the coefficients (not of a network's parameters) and the noise. Arrays are `(n, channels)`. Controls not
+        given keep their last value. Raises `ProblemError` for times that do not increase.
         """
         at = self.series.times[trajectory]
         if times is None and self.held_out is not None:

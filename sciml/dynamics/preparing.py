@@ -87,7 +87,13 @@ def prepare(
 
 
 def discover(subject: TimeSeries | Dynamics, *, progress: bool = True, every: int = 100, **settings: Any) -> Discovered:
-    """Finds the dynamics behind a series, or the coefficients of a user's own; `settings` are those of `prepare`."""
+    """Finds the dynamics behind a series, or the coefficients of a user's own `Dynamics`; returns what was found.
+
+    `settings`: `hold_out` (last rows of each trajectory, forecast instead of fitted), `noise` (`Gaussian()`, `LogNormal()`, `Counts()`),
+    `vector_field` (settings such as `sciml.settings.NeuralField(hidden=1)`, or a module), `shooting`, `integrator`, `phases`, `seed`,
+    `precision`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError` for all that can be
+    found before training, and `ConfigError` where this process already computes in another precision.
+    """
     experiment = prepare(subject, **settings)
     history: list[dict[str, Any]] = []
     snapshot = None

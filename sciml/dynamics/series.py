@@ -103,7 +103,11 @@ class TimeSeries:
         control_names: Sequence[str] | None = None,
         time_name: str = "t",
     ) -> TimeSeries:
-        """One trajectory from arrays, `(n,)` and `(n,)` or `(n, channels)`; several from lists of such arrays."""
+        """One trajectory from arrays, `(n,)` and `(n,)` or `(n, channels)`; several from lists of such arrays. NaN was not measured.
+
+        `controls` are `(n,)` or `(n, controls)` at the same times. Names are x, or x0, x1, ..., and u, or u0, u1, ..., where none are
+        given. Raises `ProblemError` for times that do not increase, and for channels without information, naming row and channel.
+        """
         several = isinstance(times, list | tuple) and len(times) > 0 and np.ndim(times[0]) == 1
         listed_times = list(times) if several else [times]
         listed_values = [_columns(each) for each in (values if several else [values])]
@@ -143,7 +147,7 @@ class TimeSeries:
 
     @classmethod
     def from_pandas(cls, frame: Any, *, controls: Sequence[str] = (), trajectory: str = "trajectory") -> TimeSeries:
-        """From a data frame laid out as `from_csv` expects a table: the first column is time."""
+        """From a data frame laid out as `from_csv` expects a table: the first column is time. Raises `ProblemError`, naming the row."""
         table = {str(name): list(frame[name]) for name in frame.columns}
         return _from_table(cls, table, controls, trajectory, [f"row {row + 1}" for row in range(len(frame))], "data frame")
 
@@ -151,7 +155,7 @@ class TimeSeries:
     def from_xarray(cls, dataset: Any, *, controls: Sequence[str] = (), trajectory: str = "trajectory", time: str = "t") -> TimeSeries:
         """From a dataset whose variables lie along the dimension `time`, and along `trajectory` where it has one.
 
-        Points past the end of a shorter trajectory are NaN in all variables.
+        Points past the end of a shorter trajectory are NaN in all variables. Raises `ProblemError`, naming the variable.
         """
         names = [str(name) for name in dataset.data_vars]
         mistakes = [f"no dimension '{time}'; {suggest(time, [str(dim) for dim in dataset.sizes])}"] * (time not in dataset.sizes)
@@ -192,7 +196,10 @@ class TimeSeries:
         return sum(len(times) for times in self.times)
 
     def split(self, hold_out: int | float) -> tuple[TimeSeries, TimeSeries]:
-        """(train, held out): the last points of every trajectory are held out, a number of them or a share below one."""
+        """(train, held out): the last points of every trajectory are held out, a number of them or a share below one.
+
+        Raises `ProblemError` where fewer than two points of a trajectory would remain.
+        """
         counts = [round(hold_out * len(times)) if isinstance(hold_out, float) else hold_out for times in self.times]
         for index, (times, count) in enumerate(zip(self.times, counts, strict=True)):
             if not 1 <= count <= len(times) - 2:

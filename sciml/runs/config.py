@@ -60,7 +60,7 @@ class Execution(Settings):
     threads: int | None = Field(default=None, ge=1, examples=[2])
     """CPU threads; without it, as many as there are cores."""
     devices: int | None = Field(default=None, ge=1, examples=[1])
-    """Local devices that share the points; without it, all of them."""
+    """CPU devices that share the points; without it, one. GPUs are shared by all that are visible (CUDA_VISIBLE_DEVICES)."""
     block: int | None = Field(default=None, ge=1, examples=[128])
     """Points whose derivatives are held at a time; without it, chosen for the device."""
     wall_limit: float | None = Field(default=None, gt=0, examples=[3600.0])
@@ -97,8 +97,9 @@ class ProblemConfig(Config):
     kind: Literal["pde"] = "pde"
     network: Network = Field(default=Network(), examples=[{"width": 20}])
     points: Points = Field(default=Points(), examples=[{"interior": 2048}])
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={}, examples=[{"initial": 100.0}])
-    """Weights of the loss terms, by term name; 1 where nothing is said."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={}, examples=[{"equation": 100.0}])
+    """Weights of the loss terms, by the names that `sciml check NAME` lists (`equation`, `initial_u`, `dirichlet_u_x-`), in place of the
+    conditions' own. Conditions that are built into the network have no term."""
     time_slabs: int = Field(default=1, ge=1, examples=[10])
     """Windows of time that are trained one after the other, each from where the one before has ended."""
     warm_start: str | None = Field(default=None, min_length=1, examples=["runs/fisher_kpp-3f9a1c2e"])
