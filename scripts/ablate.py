@@ -174,7 +174,8 @@ def continued(problem: Problem, settings: Arguments) -> tuple[Problem, Arguments
     name = next(field.name for field in fields(problem) if field.name in DIFFUSION)
     easier = replace(problem, **{name: 4 * getattr(problem, name)})
     quarter = second.steps // 4
-    experiment = prepare(easier, **settings | {"phases": (first, second.model_copy(update={"steps": quarter}))})
+    shorter: Arguments = {**settings, "phases": (first, second.model_copy(update={"steps": quarter}))}
+    experiment = prepare(easier, **shorter)
     *_, last = experiment.train()
     rest = second.model_copy(update={"steps": second.steps - quarter})
     return problem, settings | {"phases": (rest,), "warm_start": last.best}

@@ -12,6 +12,7 @@ not count: both are started twice, and the clock runs for the second start. Rows
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -109,16 +110,17 @@ def broyden(experiment: Experiment, theta: Array) -> Iterator[tuple[Array, int]]
 def gauss_newton(experiment: Experiment, theta: Array, redraw: int, seed: int) -> Iterator[tuple[Array, int]]:
     """Levenberg's method with the largest radius that can be trusted, on points that are drawn anew."""
     draw, prepared, value, normal = compiled(experiment.objective)
-    damping, iteration = None, 0
+    damping = None
     key = jax.random.fold_in(jax.random.key(seed), 7)
-    while True:
-        if iteration % redraw == 0:
+    rows, batch = prepared(draw(key, theta))
+    for iteration in itertools.count():
+        if iteration and iteration % redraw == 0:
             rows, batch = prepared(draw(jax.random.fold_in(key, iteration), theta))
         matrix, slope, loss = (np.asarray(each) for each in normal(theta, rows))
         damping = 1e-3 * float(matrix.diagonal().max()) if damping is None else damping
         step, damping = trusted_step(matrix, slope, damping, lambda step: float(loss - value(theta + step, batch)))  # noqa: B023
-        theta, iteration = theta + step, iteration + 1
-        yield theta, iteration
+        theta = theta + step
+        yield theta, iteration + 1
 
 
 @cache
