@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from sciml.errors import ConfigError
 from sciml.runs import catalog
 from sciml.runs.store import Store
 from sciml.settings import LBFGS, Adam, Broyden, Network, Points
@@ -109,5 +110,5 @@ def test_a_missing_array_is_an_error(experiment: Experiment, checkpoints: dict[i
     assert memory
     for missing in memory:
         incomplete = {path: array for path, array in arrays.items() if path != missing}
-        with pytest.raises(KeyError):
+        with pytest.raises(ConfigError, match=f"holds no {missing}: another version"):
             next(experiment.train(resume=(incomplete, cursor), every=EVERY))
