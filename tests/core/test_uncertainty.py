@@ -173,3 +173,13 @@ def test_rows_are_the_loss_and_its_gradient():
     np.testing.assert_allclose(jnp.sum(rows.residuals**2), loss, rtol=1e-12)
     np.testing.assert_allclose(2 * rows.jacobian.T @ rows.residuals, gradient, rtol=1e-10, atol=1e-12)
     assert int(rows.measured.sum()) == COUNT
+
+
+def test_solve_tells_standard_errors():
+    phases = [sciml.Adam(steps=50, until=()), sciml.Broyden(steps=100, until=())]
+    small = {"network": sciml.Network(width=8, depth=2), "points": sciml.Points(interior=64, batch=64, validation=64)}
+    solution = sciml.solve(Decay(), phases=phases, progress=False, **small)
+    found = solution.result["unknowns"]["k"]
+    assert found["value"] == solution.unknowns["k"]
+    assert found["standard_error"] > 0
+    assert found["reason"] is None
