@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sciml.batch.load import SweepRuns as SweepRuns
     from sciml.batch.load import load as load
     from sciml.batch.report import report as report
+    from sciml.batch.schema import schema as schema
     from sciml.batch.status import status as status
     from sciml.batch.sweep import sweep as sweep
     from sciml.batch.table import table as table
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from sciml.nets.mlp import MLP as MLP
     from sciml.problem import Problem as Problem
     from sciml.reference import Reference as Reference
+    from sciml.runs.catalog import available as available
+    from sciml.runs.catalog import new_problem as new_problem
     from sciml.runs.commands import resume as resume
     from sciml.runs.commands import run as run
     from sciml.settings import LBFGS as LBFGS
@@ -68,6 +71,7 @@ _HOMES = {
     "sciml.batch.compare": ("compare",),
     "sciml.batch.load": ("SweepRuns", "load"),
     "sciml.batch.report": ("report",),
+    "sciml.batch.schema": ("schema",),
     "sciml.batch.status": ("status",),
     "sciml.batch.sweep": ("sweep",),
     "sciml.batch.table": ("table",),
@@ -82,6 +86,7 @@ _HOMES = {
     "sciml.nets.mlp": ("MLP",),
     "sciml.problem": ("Problem",),
     "sciml.reference": ("Reference",),
+    "sciml.runs.catalog": ("available", "new_problem"),
     "sciml.runs.commands": ("resume", "run"),
     "sciml.settings": ("LBFGS", "Adam", "Broyden", "LineSearch", "Network", "Noise", "Plateau", "Points"),
     "sciml.solution": ("Solution",),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,9 +30,12 @@ class _Commands(TyperGroup):
     """Commands whose deliberate errors end in one message and their exit code, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
         try:
             return super().invoke(ctx)
         except ScimlError as error:
+            if as_json:
+                typer.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
             kind = "" if error.exit_code in SIGNALLED else "error: "
             _stderr().print(f"{kind}{error}", style="red", markup=False, highlight=False, emoji=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
@@ -155,13 +159,13 @@ def sweep(
 def status(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep, or a folder of runs.")],
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds while somebody works on it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON; with --watch, a line whenever the counts change.")] = False,
 ) -> None:
     """Show how far a sweep is and what has failed."""
     if watch:
         from sciml.batch.narrate import watch as show
 
-        show(directory, Console())
+        show(directory, Console(), as_json)
     else:
         _print_status(directory, as_json)
 
@@ -179,6 +183,8 @@ def table(
     from sciml.batch.table import FORMATS
     from sciml.batch.table import table as make
 
+    if as_json and to not in ("csv", "json"):
+        raise ConfigError(f"--to {to} and --json say different things; leave one of them out")
     to = "json" if as_json else to
     if to not in FORMATS:
         raise ConfigError(f"--to {to} does not exist; {suggest(to, FORMATS)}")
@@ -298,8 +304,7 @@ def list_(
     problems: Problems = None, as_json: Annotated[bool, typer.Option("--json", help="Print names, files and summaries as JSON.")] = False
 ) -> None:
     """Show the problems and configs that can be run by name."""
-    console = Console()
-    found = {"problem": catalog.list_problems(problems), "config": catalog.list_configs(problems), "sweep": catalog.list_sweeps(problems)}
+    console, found = Console(), catalog.available(problems)
     if as_json:
         plain = {title: [{**entry._asdict(), "path": str(entry.path)} for entry in entries] for title, entries in found.items()}
         typer.echo(json.dumps(plain, indent=2))
@@ -343,34 +348,34 @@ def new_problem(
     as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
 ) -> None:
     """Write DIR/NAME.py from the template, ready to be edited and run."""
-    if not re.fullmatch(catalog.NAME, name):
-        raise ConfigError(f"'{name}' is not a name (a lower-case letter, then letters, digits or _, at most 64); for example my_problem")
-    path = problems / f"{name}.py"
-    text = catalog.new_problem_text(name)
-    try:
-        problems.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        if path.exists():
-            raise ConfigError(f"{path} exists and stays as it is; choose another name") from error
-        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+    path = catalog.new_problem(name, problems)
     written = f"{path} written; edit it, then type: sciml check {name} --problems {problems}"
     typer.echo(json.dumps({"path": str(path)}) if as_json else written)
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of a config, for editors."""
-    from sciml.runs.config import json_schema
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="config|sweep", help="What the file describes.")] = "config",
+    as_json: Annotated[bool, typer.Option("--json", help="It is always JSON.")] = True,
+) -> None:
+    """Print the JSON Schema of a config or of a sweep's file, for editors."""
+    from sciml.batch.schema import schema as make
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    typer.echo(json.dumps(make(kind), indent=2))
 
 
 def main() -> None:
     """Entry point of the command `sciml`."""
+    signal.signal(signal.SIGINT, _leave)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our factorisations are small: threads only wait (docs/decisions/017)
     app(prog_name="sciml")
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C while nothing is at stake: a run at work has handlers of its own. An exception would crash JAX while it is imported."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the cursor, should a progress bar have hidden it
+    os._exit(INTERRUPTED)
 
 
 def _finish(result: Result, as_json: bool) -> None:

@@ -44,13 +44,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3, help="sweeps with a warm cache, of which the median is shown")
-    parser.add_argument("--together", type=int, nargs="*", help="seeds per process; default: 1, and the seeds shared out among the workers")
+    parser.add_argument(
+        "--together", type=int, nargs="*", help="seeds per process; default: 1, the seeds shared out among the workers, all"
+    )
     parser.add_argument("--kernels", type=int, nargs="+", metavar="SEEDS", help="only what a step of Adam costs, for so many seeds at once")
     arguments = parser.parse_args()
     if arguments.kernels:
         kernels(arguments.kernels)
         return
-    sizes = arguments.together or [1, -(-arguments.seeds // arguments.workers)]
+    sizes = arguments.together or [1, -(-arguments.seeds // arguments.workers), arguments.seeds]
     print("| seeds per process | cache | wall s | CPU s | compiling | training | checking, measuring, saving |")
     print("|---|---|---|---|---|---|---|")
     for size in sizes:
@@ -65,7 +67,9 @@ def measure(folder: Path, number: int, size: int, arguments: argparse.Namespace)
     file = folder / "seeds.toml"
     file.write_text(SWEEP.format(seeds=arguments.seeds, steps=arguments.steps))
     out = folder / f"sweeps-{number}"
-    options = ["--out", str(out), "--workers", str(arguments.workers), "--threads", "1", "--ensemble", str(size), "--quiet"]
+    workers = min(arguments.workers, -(-arguments.seeds // size))
+    cores = ["--workers", str(workers), "--threads", str(arguments.workers // workers)]
+    options = ["--out", str(out), *cores, "--ensemble", str(size), "--quiet"]
     environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
     before, started = used(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "sciml", "sweep", str(file), *options], env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -1,9 +1,10 @@
-"""What a sweep costs beyond its runs: N short runs typed one after the other, beside the same ones as a sweep with one worker.
+"""What a sweep costs beyond its runs: wall time of N short runs by one worker, less that of the runs' own processes.
 
     python scripts/bench_scheduler.py [--runs 20] [--repeats 3]
 
-The compile cache is warm for both. Prints the seconds per run of each, the difference, the seconds of planning, which a sweep does once,
-and where the time of a short run goes: starting Python and importing, compiling, training, the rest (checks, error, files).
+The compile cache is warm. `attempts.jsonl` has the wall seconds of each run's process; what a sweep of one run takes beyond its process is
+what a sweep does once (start, plan, count at the end), and what N runs take beyond that is the scheduler's. A few runs are typed by hand,
+to say where the time of a short run goes: starting Python and importing, compiling, training, the rest (checks, error, files).
 """
 
 from __future__ import annotations
@@ -16,9 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweep_survival import PROBLEM
+
+from sciml.runs.jsonl import read_rows
+
+TYPED = 5
+"""Runs that are typed by hand."""
 
 CONFIG = """
 problem = "line"
@@ -44,18 +51,24 @@ def main() -> None:
         (folder / "lines.toml").write_text(f'base = "line.toml"\nseeds = {arguments.runs}\n[engine]\nworkers = 1\n')
         (folder / "one.toml").write_text('base = "line.toml"\nseeds = 1\n[engine]\nworkers = 1\n')
         single(folder, "warming up", 1)
-        typed = [single(folder, f"typed-{number}", arguments.runs) for number in range(arguments.repeats)]
-        planned = [swept(folder, "one", f"one-{number}") for number in range(arguments.repeats)]
-        made = [swept(folder, "lines", f"swept-{number}") for number in range(arguments.repeats)]
-        parts = where_it_goes(folder / "typed-0", typed[0] / arguments.runs)
-    alone, whole, one = (statistics.median(seconds) for seconds in (typed, made, planned))
-    print("| seconds per run | |\n|---|---|")
-    print(f"| typed one after the other | {alone / arguments.runs:.2f} |")
-    print(f"| as a sweep of {arguments.runs}, planning included | {whole / arguments.runs:.2f} |")
-    print(f"| scheduler, per run, planning included | {(whole - alone) / arguments.runs:+.2f} |")
-    print(f"| scheduler, for each further run | {(whole - one) / (arguments.runs - 1) - alone / arguments.runs:+.2f} |")
+        typed = single(folder, "typed", TYPED)
+        once = [swept(folder, "one", f"one-{number}")[0] for number in range(arguments.repeats)]
+        beyond, inside = zip(*(swept(folder, "lines", f"swept-{number}") for number in range(arguments.repeats)), strict=True)
+        parts = where_it_goes(folder / "typed", typed / TYPED)
+    each = [(seconds - statistics.median(once)) / (arguments.runs - 1) for seconds in beyond]
+    print("| seconds | median | lowest | highest |\n|---|---|---|---|")
+    print(row("the scheduler, for each run", each))
+    print(row("a sweep, once: start, plan, count", once))
+    print(row("a run's process in the sweep", [seconds / arguments.runs for seconds in inside]))
+    print("\n| of a run typed by hand | seconds |\n|---|---|")
+    print(f"| all of it | {typed / TYPED:.2f} |")
     for what, seconds in parts.items():
-        print(f"| of a run: {what} | {seconds:.2f} |")
+        print(f"| {what} | {seconds:.2f} |")
+
+
+def row(what: str, seconds: Sequence[float]) -> str:
+    """A line of the table."""
+    return f"| {what} | {statistics.median(seconds):.3f} | {min(seconds):.3f} | {max(seconds):.3f} |"
 
 
 def single(folder: Path, name: str, runs: int) -> float:
@@ -66,11 +79,13 @@ def single(folder: Path, name: str, runs: int) -> float:
     return time.perf_counter() - begun
 
 
-def swept(folder: Path, sweep: str, name: str) -> float:
-    """Seconds of a sweep."""
+def swept(folder: Path, sweep: str, name: str) -> tuple[float, float]:
+    """Seconds of a sweep beyond its runs' processes, and of these."""
     begun = time.perf_counter()
     command(folder, "sweep", str(folder / f"{sweep}.toml"), "--out", str(folder / name))
-    return time.perf_counter() - begun
+    wall = time.perf_counter() - begun
+    inside = sum(note["seconds"] for path in (folder / name).glob("*/runs/*/attempts.jsonl") for note in read_rows(path))
+    return wall - inside, inside
 
 
 def command(folder: Path, *words: str) -> None:

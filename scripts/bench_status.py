@@ -1,4 +1,4 @@
-"""Seconds that planning, `sciml status` and `sciml table` take for a sweep of many finished runs.
+"""Seconds that planning, `sciml status`, `table`, `report` and `sciml.load` take for a sweep of many finished runs.
 
     python scripts/bench_status.py --runs 10000
 
@@ -37,9 +37,17 @@ def main() -> None:
         plan = make_plan(folder, read_sweep(folder / "many.toml"), None)
         print(f"plan of {runs:,} runs: {time.perf_counter() - begun:.1f} s")
         lay_out(plan, random.Random(0))
-        for command in (["status", name], ["status", name, "--json"], ["table", name, "--to", "csv"]):
-            seconds = sorted(timed([sys.executable, "-m", "sciml", *command]) for _ in range(REPEATS))
-            print(f"sciml {command[0]} {' '.join(command[2:])}: {seconds[0]:.2f} s best, {seconds[REPEATS // 2]:.2f} s median of {REPEATS}")
+        sciml, python = [sys.executable, "-m", "sciml"], [sys.executable, "-c"]
+        commands = {
+            "sciml status": [*sciml, "status", name],
+            "sciml status --json": [*sciml, "status", name, "--json"],
+            "sciml table --to csv": [*sciml, "table", name, "--to", "csv"],
+            "sciml report": [*sciml, "report", name],
+            "sciml.load(DIR).table": [*python, "import sys, sciml; sciml.load(sys.argv[1]).table", name],
+        }
+        for what, command in commands.items():
+            seconds = sorted(timed(command) for _ in range(REPEATS))
+            print(f"{what}: {seconds[0]:.2f} s best, {seconds[REPEATS // 2]:.2f} s median of {REPEATS}")
 
 
 def lay_out(plan: Plan, rng: random.Random) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -18,11 +19,17 @@ from sciml.errors import ScimlError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
 from sciml.runs.interrupt import Interrupt
-from sciml.runs.jsonl import append_row, read_rows
+from sciml.runs.jsonl import append_row, read_each
 from sciml.runs.lock import Holder, find_holder
+from sciml.runs.metrics import NAME as METRICS
 from sciml.runs.result import NAME as RESULT
 
 NAME = "attempts.jsonl"
+NOTE = {"reason": str, "detail": str, "again": bool}
+"""What a line of it must say."""
+
+MEMORY_SHARE = 0.75
+"""Part of a device's memory that JAX takes for itself; runs that share a device share it."""
 
 LOOK = 0.1
 """Seconds between two looks at a run that another scheduler started."""
@@ -45,10 +52,14 @@ class Task(NamedTuple):
     grace: float
     stop: str
     """The file whose presence says that all runs are to save and end."""
+    stall: float = math.inf
+    """Seconds without anything written after which its process is taken to hang."""
     step_limit: int | None = None
     """The steps of the run's rung in a search; 0 for the last rung, which has no limit."""
     cores: tuple[int, ...] = ()
     device: str = ""
+    sharers: int = 1
+    """Runs that may use the device at a time."""
     others: tuple[Task, ...] = ()
     """Runs that differ from this one in their seed alone, and that the same process is to train."""
 
@@ -79,20 +90,33 @@ def attempt(task: Task, interrupt: Interrupt | None = None) -> dict[str, Any]:
 
 def _without_a_process(task: Task, watch: _Watch, adopted: bool) -> Ending | None:
     """How a run stands that needs no process, or can have none; None where one is to be started."""
-    if _is_link(Path(task.directory)):
-        return Ending(Reason.CONFIG, f"{task.directory} leads outside the sweep by a link; remove the link")
-    ending = watch.judge(Path(task.directory), None)
+    directory = Path(task.directory)
+    if _is_link(directory):
+        return Ending(Reason.CONFIG, f"{directory} leads outside the sweep by a link; remove the link")
+    if links := sorted(entry.path for entry in os.scandir(directory) if entry.is_symlink()) if directory.is_dir() else []:
+        return Ending(Reason.CONFIG, f"{links[0]} is a link, through which the run would write elsewhere; remove the link")
+    ending = watch.judge(directory, None)
     if ending.reason != Reason.ERROR:
         return ending
     if watch.stopping:
         return Ending(Reason.INTERRUPTED)
-    died = adopted and not (Path(task.directory) / RESULT).exists()
+    died = adopted and not (directory / RESULT).exists()
     return ending if died else _refusal(task)
 
 
 def count_failures(rows: Sequence[dict[str, Any]]) -> int:
-    """The failed attempts among the notes of a run. One that it shared with other runs does not count: any of them may be to blame."""
-    return sum(row["reason"] in FAILURES and "together" not in row for row in rows)
+    """The failed attempts among the notes of a run.
+
+    One that it shared with other runs does not count: any of them may be to blame. Nor does one whose time was up after it had come
+    further than all before.
+    """
+    failures, furthest = 0, 0
+    for row in rows:
+        steps = row.get("steps") or 0
+        got_on = row["reason"] == Reason.TIME and steps > furthest
+        furthest = max(furthest, steps)
+        failures += row["reason"] in FAILURES and "together" not in row and not got_on
+    return failures
 
 
 def has_failed(rows: Sequence[dict[str, Any]]) -> bool:
@@ -101,8 +125,16 @@ def has_failed(rows: Sequence[dict[str, Any]]) -> bool:
 
 
 def read_attempts(directory: Path) -> list[dict[str, Any]]:
-    """The notes of all attempts at a run, first to last."""
-    return read_rows(directory / NAME)
+    """The notes of all attempts at a run, first to last; a damaged one says so, and does not count as a failed attempt."""
+    path = directory / NAME
+    return [_note(row, f"{path}, line {number}") for number, row in enumerate(read_each(path), 1)]
+
+
+def _note(row: dict[str, Any] | str, where: str) -> dict[str, Any]:
+    if isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in NOTE.items()):
+        return row
+    wrong = row if isinstance(row, str) else f"{where} is not the note of an attempt"
+    return {"reason": str(Reason.UNREADABLE), "detail": wrong, "again": True, "exit_code": None, "seconds": 0.0}
 
 
 class _Watch:
@@ -114,6 +146,7 @@ class _Watch:
         """Why the process has been told to end."""
         self.killed = False
         self._deadline = 0.0
+        self._next_look = 0.0
 
     @property
     def stopping(self) -> bool:
@@ -142,9 +175,7 @@ class _Watch:
         for directory in others:
             with (directory / LOG).open("a", encoding="utf-8") as log:
                 log.write(f"{BEGIN}{_now()}: one process trains {len(tasks)} runs; what it prints is in ../{first.name}/{LOG}\n")
-        environment = dict(os.environ)
-        if self.task.device:
-            environment |= {"CUDA_VISIBLE_DEVICES": self.task.device}
+        environment = _environment(self.task)
         begun = time.monotonic()
         with (first / LOG).open("ab") as log, _cores(self.task.cores):
             log.write(f"{BEGIN}{_now()}\n".encode())
@@ -164,10 +195,9 @@ class _Watch:
 
     def _tell(self, begun: float, send: Callable[[int], None]) -> None:
         """Ask the process to end if it has to, and kill it if it was asked and its grace is over."""
-        now, limit = time.monotonic(), self.task.time_limit
+        now = time.monotonic()
         if self.told is None:
-            late = limit is not None and now - begun > limit
-            self.told = Reason.TIME if late else Reason.INTERRUPTED if self.stopping else None
+            self.told = self._why_end(now, begun)
             if self.told is not None:
                 self._deadline = now + self.task.grace
                 send(signal.SIGTERM)
@@ -176,6 +206,30 @@ class _Watch:
             if self.interrupt.signal == signal.SIGUSR2:
                 self.told = Reason.TIME  # the time of its job is over, and the next one would be as short
             send(signal.SIGKILL)
+
+    def _why_end(self, now: float, begun: float) -> Reason | None:
+        """Why a process has to end, if it has to."""
+        if self.task.time_limit is not None and now - begun > self.task.time_limit:
+            return Reason.TIME
+        if self.stopping:
+            return Reason.INTERRUPTED
+        if now < self._next_look:
+            return None
+        self._next_look = now + min(30.0, self.task.stall / 4)
+        return Reason.HANG if now - begun > self.task.stall and self._silence() > self.task.stall else None
+
+    def _silence(self) -> float:
+        """Seconds since any of the runs wrote a line or a checkpoint."""
+        folders = [Path(each.directory) for each in (self.task, *self.task.others)]
+        written = [folder / name for folder in folders for name in (LOG, METRICS, "checkpoints")]
+        return time.time() - max((path.stat().st_mtime for path in written if path.exists()), default=0.0)
+
+
+def _environment(task: Task) -> dict[str, str]:
+    """What a run's process finds in its environment: this one's, its device, and its part of the device's memory."""
+    device = {"CUDA_VISIBLE_DEVICES": task.device} if task.device else {}
+    share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{MEMORY_SHARE / task.sharers:.3f}"} if task.sharers > 1 else {}
+    return share | os.environ | device
 
 
 def _prepare(tasks: Sequence[Task]) -> list[str]:
@@ -195,7 +249,7 @@ def _prepare(tasks: Sequence[Task]) -> list[str]:
 def _refusal(task: Task) -> Ending | None:
     """Why a run cannot be attempted here at all."""
     if sciml.__version__ != task.version:
-        return Ending(Reason.WORKER, f"this worker has sciml {sciml.__version__}, the sweep was planned with {task.version}")
+        return Ending(Reason.WORKER, f"this worker has sciml {sciml.__version__}, whoever submits the runs has {task.version}")
     directory = Path(task.directory)
     try:
         changed = catalog.source_hash(task.problem, Path(task.problems) if task.problems else None) != task.source
@@ -215,20 +269,19 @@ def write_note(
     """
     directory = Path(task.directory)
     before = read_attempts(directory) if directory.is_dir() else []
-    if together > 1:
-        again = ending.reason in RETRIED | {Reason.CONFIG}  # by itself
-    else:
-        again = ending.reason in RETRIED and count_failures(before) + 1 < task.failures
     row = {
         "attempt": len(before) + 1,
         "reason": str(ending.reason),
         "detail": ending.detail,
-        "again": again,
+        "again": False,
         "exit_code": exit_code,
         "seconds": round(seconds, 3),
+        "steps": ending.steps,
         "ended": _now(),
         **({"together": together} if together > 1 else {}),
     }
+    by_itself = together > 1 and ending.reason == Reason.CONFIG
+    row["again"] = by_itself or (ending.reason in RETRIED and count_failures([*before, row]) < task.failures)
     if (ending.reason != Reason.INTERRUPTED or exit_code is not None) and not _is_link(directory):
         try:
             directory.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -76,10 +78,14 @@ def read_axes(single: Mapping[str, Any], together: Sequence[Mapping[str, Any]], 
     if seeds is not None:
         axes.append(Axis(("seed",), tuple((seed,) for seed in range(seeds))))
     keys = [key for axis in axes for key in axis.keys]
-    mistakes += [f"two axes set '{key}'; keep one of them" for key in sorted(set(keys)) if keys.count(key) > 1]
+    for key in sorted(set(keys)):
+        if keys.count(key) > 1:
+            who = f"seeds = {seeds} and an axis both" if key == "seed" and seeds is not None else "two axes"
+            mistakes.append(f"{who} set '{key}'; keep one of them")
     for axis in axes:
-        if len({toml(row) for row in axis.rows}) < len(axis.rows):
-            mistakes.append(f"the axis '{', '.join(axis.keys)}' has the same value twice; no run is made twice")
+        counts = Counter(json.dumps(row, sort_keys=True, default=str) for row in axis.rows)
+        if again := [row for row, count in counts.items() if count > 1]:
+            mistakes.append(f"the axis '{', '.join(axis.keys)}' has {again[0][1:-1]} twice; no run is made twice")
     return axes, mistakes
 
 
@@ -115,13 +121,13 @@ def _columns(table: Mapping[str, Any], where: str, mistakes: list[str]) -> dict[
 
 def _values(value: Any, place: str) -> tuple[list[Any], str | None]:
     if isinstance(value, list | tuple):
-        wrong = next(iter(not_finite(value)), None)
-        return list(value), f"{place}.{wrong[1]}" if wrong else None
+        wrong = next(iter(not_finite(value, (place,))), None)
+        return list(value), wrong[1] if wrong else None
     if not is_range(value):
         return [], f"{place} = {toml(value)} is not an axis; {EXAMPLE}; what is the same for all runs belongs into [set]"
-    wrong = next(iter(not_finite(value)), None)
+    wrong = next(iter(not_finite(value, (place,))), None)
     if wrong:
-        return [], f"{place}.{wrong[1]}"
+        return [], wrong[1]
     try:
         spread = Range.model_validate(value, strict=True)
     except ValidationError as error:

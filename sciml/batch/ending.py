@@ -40,6 +40,8 @@ class Reason(StrEnum):
     CONFIG = "config"
     WORKER = "wrong version"
     ERROR = "error"
+    UNREADABLE = "unreadable note"
+    """Of an attempt whose note was damaged afterwards."""
 
 
 RETRIED = frozenset({Reason.MEMORY, Reason.SIGNAL, Reason.CRASH, Reason.TIME, Reason.HANG, Reason.ERROR})
@@ -54,6 +56,8 @@ class Ending(NamedTuple):
 
     reason: Reason
     detail: str = ""
+    steps: int | None = None
+    """The optimiser step that a run which was told to end has saved."""
 
 
 def judge(
@@ -83,7 +87,9 @@ def judge(
     if told == Reason.TIME and killed:
         return Ending(Reason.HANG, "it did not end when its time was up, and was killed")
     if told is not None:
-        return Ending(told, "it did not answer within its grace, and was killed: it goes on from its last checkpoint" if killed else "")
+        silent = "nothing was written for as long as `stall` allows" if told == Reason.HANG else ""
+        stuck = "it did not answer within its grace, and was killed: it goes on from its last checkpoint" if killed else ""
+        return Ending(told, "; ".join(filter(None, (silent, stuck))), None if result is None else result.get("steps"))
     if exit_code is None:
         return Ending(Reason.ERROR, "its process is gone, and nobody saw how it ended")
     tail = _tail(log or directory / LOG)

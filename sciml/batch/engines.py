@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections import Counter
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sciml.batch.attempt import Task, attempt
 from sciml.batch.ending import Reason
 from sciml.batch.settings import Engine as Settings
+from sciml.errors import RunError
 from sciml.runs.environment import available_cores
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where NVIDIA's driver lists its devices."""
+
+
+class EngineLostError(RunError):
+    """What executes the runs is gone; they may go on without it."""
 
 
 class Engine(Protocol):
@@ -39,7 +49,9 @@ class Slot(NamedTuple):
     """What one run at a time may use."""
 
     cores: tuple[int, ...]
-    device: str
+    device: str = ""
+    sharers: int = 1
+    """Slots with the same device."""
 
 
 class Local:
@@ -70,7 +82,7 @@ class Local:
             raise CancelledError
         slot = self._slots.get()
         try:
-            note = attempt(task._replace(cores=slot.cores, device=slot.device))
+            note = attempt(task._replace(**slot._asdict()))
             if any(each["reason"] == Reason.DISK for each in (note, *note.get("others", ()))):
                 self._disk_full.set()
             return note
@@ -106,4 +118,15 @@ def share_out(settings: Settings, cores: list[int]) -> list[Slot]:
     for number in range(workers):
         mine = tuple(cores[(number * threads + each) % total] for each in range(min(threads, total))) if cores else ()
         slots.append(Slot(mine, settings.devices[number % len(settings.devices)] if settings.devices else ""))
-    return slots
+    sharers = Counter(slot.device for slot in slots if slot.device)
+    return [slot._replace(sharers=sharers.get(slot.device, 1)) for slot in slots]
+
+
+def cuda_devices() -> tuple[str, ...]:
+    """The CUDA devices that JAX would use on this machine, as `CUDA_VISIBLE_DEVICES` names them."""
+    if not any(find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(filter(None, (name.strip() for name in named.split(","))))
+    return tuple(str(number) for number in range(len(list(GPUS.glob("*")))))

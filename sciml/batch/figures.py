@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sciml.batch.error_map import find_grid, map_figure
-from sciml.batch.scales import MARKED, is_wide, mark, numbers, scale
+from sciml.batch.scales import MARKED, is_wide, make_logarithmic, mark, numbers, scale
 from sciml.batch.state import WELL
 from sciml.batch.status import value_text
 from sciml.batch.table import Row
@@ -45,8 +45,8 @@ def write_figures(
     known = [row for row in rows if row["state"] in WELL and _positive(row[measure])]
     numeric = [axis for axis in axes if axis != "seed" and len(numbers(known, axis)) > 1]
     figures = {}
-    if known:
-        figures["time.png"] = time_figure(known, measure, axes)
+    if timed := [row for row in known if row["seconds"] is not None]:
+        figures["time.png"] = time_figure(timed, measure, axes)
     if not trials and any(row["median"] for row in groups) and (grid := find_grid(groups, axes)):
         figures["map.png"] = map_figure(groups, *grid, logarithmic)
     if numeric and not trials:
@@ -58,7 +58,8 @@ def write_figures(
 
 def time_figure(rows: Sequence[Row], measure: str, axes: Sequence[str]) -> Figure:
     """Each run's error over its wall time, coloured by the first axis that has few values."""
-    coloured_by = next((axis for axis in axes if 1 < len({str(row[axis]) for row in rows}) <= len(COLOURS)), None)
+    different = {axis: len({str(row[axis]) for row in rows}) for axis in axes}
+    coloured_by = next((axis for axis, values in different.items() if 1 < values <= len(COLOURS) and values < len(rows)), None)
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(str(coloured_by and row[coloured_by]), []).append(row)
@@ -68,9 +69,10 @@ def time_figure(rows: Sequence[Row], measure: str, axes: Sequence[str]) -> Figur
         for mine, colour in zip(groups.values(), COLOURS, strict=False):
             label = coloured_by and f"{coloured_by} = {value_text(mine[0][coloured_by])}"
             axis.scatter([row["seconds"] for row in mine], [row[measure] for row in mine], s=18, color=colour, label=label)
-        axis.set(yscale="log", xlabel="wall time, seconds", ylabel=_said(measure), title="Error against time")
+        axis.set(xlabel="wall time, seconds", ylabel=_said(measure), title="Error against time")
+        make_logarithmic(axis, "y")
         if is_wide(sorted(row["seconds"] for row in rows)):
-            axis.set_xscale("log")
+            make_logarithmic(axis, "x")
         if coloured_by is not None:
             axis.legend(loc="best")
     return figure
@@ -107,7 +109,7 @@ def search_figure(trials: Sequence[Trial], objective: str, logarithmic: Collecti
             panel.set_ylabel(objective if number % COLUMNS == 0 else "")
         first.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         if all(_positive(trial.objective) for trial in trials if is_good(trial)):
-            first.set_yscale("log")
+            make_logarithmic(first, "y")
     return figure
 
 
@@ -139,7 +141,7 @@ def _draw_slice(panel: Axes, trials: Sequence[Trial], key: str, logarithmic: boo
     distinct = sorted(set(values))
     few = len(distinct) <= MARKED and all(isinstance(value, int) for value in values)
     if logarithmic or (is_wide(distinct) and not few):
-        panel.set_xscale("log")
+        make_logarithmic(panel, "x")
     if few:
         mark(panel, "x", distinct)
 
@@ -162,7 +164,8 @@ def _draw_axis(panel: Axes, rows: Sequence[Row], measure: str, name: str, logari
     )  # fmt: skip
     panel.plot(values, [statistics.median(column) for column in columns], color=BLUE, marker="o", markersize=3.5, label="median")
     panel.plot(values, [max(column) for column in columns], color=VERMILION, linestyle="--", linewidth=1.1, label="worst")
-    panel.set(yscale="log", xlabel=name, title=f"Along {name}")
+    panel.set(xlabel=name, title=f"Along {name}")
+    make_logarithmic(panel, "y")
     scale(panel, "x", values, logarithmic or is_wide(values))
 
 

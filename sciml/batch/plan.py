@@ -12,11 +12,11 @@ import sciml
 from sciml.batch.axes import Axis
 from sciml.batch.identity import name_runs
 from sciml.batch.propose import propose
-from sciml.batch.settings import Engine, Planning, parse_sweep
+from sciml.batch.settings import Planning
 from sciml.batch.space import Search
 from sciml.errors import ConfigError, RunError, suggest
 from sciml.runs import catalog, files
-from sciml.runs.config import Config, read_toml
+from sciml.runs.config import Config
 from sciml.runs.jsonl import JsonLines, append_row, read_rows
 
 NAME, SWEEP, RUNS = "plan.jsonl", "sweep.toml", "runs"
@@ -145,11 +145,6 @@ def read_search(directory: Path) -> Search | None:
     return None if plan is None else plan.search
 
 
-def read_engine(directory: Path) -> Engine:
-    """How a sweep's runs are to be executed, as its `sweep.toml` says."""
-    return parse_sweep(read_toml(directory / SWEEP), str(directory / SWEEP)).engine
-
-
 def _read(directory: Path) -> Plan | None:
     path = directory / NAME
     cure = f"restore it from a copy, or delete {path} and type `sciml sweep` with the sweep's file: what is complete is found again"
@@ -240,7 +235,7 @@ def _refuse_another(header: Mapping[str, Any], planning: Planning, directory: Pa
     changed = [what for what in ("base", "axes", "search") if header.get(what) != asked.get(what)]
     if changed:
         raise ConfigError(
-            f"{directory} holds another plan ({header['runs']} runs; different: {', '.join(changed)}, with what --set said); "
+            f"{directory} holds another plan ({header['runs']} runs; different: {', '.join(changed)}; base includes [set] and --set); "
             "it stays as it is: choose another folder with --out, or give the sweep's file another name"
         )
 
@@ -261,6 +256,8 @@ def find_sweep(name: str, problems: Path | None = None) -> Path:
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
+    if path.is_file():
+        raise ConfigError(f"{path} is not a sweep's file: its name does not end in .toml; rename it, or give another")
     known = {entry.name: entry.path for entry in catalog.list_sweeps(problems)}
     if name not in known:
         raise ConfigError(f"there is no sweep '{name}', and no such directory or file; {suggest(name, sorted(known))}")

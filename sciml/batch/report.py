@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sciml import __version__
 from sciml.batch.plan import SWEEP, is_sweep, read_search
 from sciml.batch.state import WELL, RunState, State, count_states, read_states
 from sciml.batch.status import axis_values, is_done, over_text, ranked, status, value_text, values_text
@@ -70,7 +71,8 @@ def render(directory: Path, states: Sequence[RunState], rows: Sequence[Row]) -> 
         section("Sweep", listing(directory / SWEEP, "as it was given") if is_sweep(directory) else Html()),
         tag(
             "footer",
-            f"Written by sciml into {directory.name}. All of it stands in the file itself; links lead to the runs beside it.",
+            f"Written by sciml {__version__} into {directory.resolve().name}. All of it stands in the file itself; "
+            "links lead to the reports of runs beside it, where these have one.",
         ),
     )
     return page(f"{directory.name}: report", *sections)
@@ -90,7 +92,8 @@ def _summary(directory: Path, states: Sequence[RunState], found: Mapping[str, An
     if found["median_seconds"] is not None:
         cards.append(card("Time of a run", duration(found["median_seconds"]), f"median; all together {duration(found['seconds'])}"))
     title = tag("div", tag("h1", directory.resolve().name), badge, class_="title")
-    lead = f"{len(states):,} runs over {', '.join(axes_of(states)) or 'nothing'}"
+    problems = ", ".join(sorted({state.name.rpartition("-")[0] or state.name for state in states}))
+    lead = f"{problems}: {len(states):,} runs over {', '.join(axes_of(states)) or 'nothing'}"
     return tag("header", title, tag("p", lead, class_="lead"), tag("div", *cards, class_="cards"))
 
 
@@ -99,14 +102,21 @@ def _groups(groups: Sequence[Row]) -> Html:
     if not groups:
         return Html()
     axes = list(axis_values(groups[0]))
-    header = [*(axes or ["All runs"]), "ok", f"Median {groups[0]['measure']}", "Worst", "Best", "Spread (quartiles)"]
+    measure, several = groups[0]["measure"], any(group["runs"] > 1 for group in groups)
+    shown = (
+        {"median": f"Median {measure}", "worst": "Worst", "best": "Best", "spread": "Spread (quartiles)"} if several else {"median": measure}
+    )
+    header = [*(axes or ["All runs"]), "ok", *shown.values()]
     rows = [
-        [*([value_text(group[axis]) for axis in axes] or [""]), f"{group['ok']} of {group['runs']}"]
-        + [number(group[name]) for name in ("median", "worst", "best", "spread")]
+        [
+            *([value_text(group[axis]) for axis in axes] or [""]),
+            f"{group['ok']} of {group['runs']}",
+            *(number(group[name]) for name in shown),
+        ]
         for group in groups[:LARGEST_TABLE]
     ]
     first = max(len(axes), 1)
-    return table(header, rows, numbers=range(first, first + 5))
+    return table(header, rows, numbers=range(first, len(header)))
 
 
 def _failures(directory: Path, states: Sequence[RunState]) -> Html:

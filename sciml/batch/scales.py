@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from sciml.batch.axes import flatten, is_range
 from sciml.batch.plan import SWEEP
@@ -17,6 +17,8 @@ from sciml.runs.config import read_toml
 
 MARKED = 8
 """Values along an axis of which each has its tick, where there are not more."""
+LABELS = 6
+"""Most labels of a logarithmic axis."""
 LOG_FROM = 8.0
 """An axis whose largest value is this many times its smallest positive one is drawn logarithmically."""
 
@@ -46,9 +48,20 @@ def is_wide(values: Sequence[float]) -> bool:
 def scale(panel: Axes, which: Literal["x", "y"], values: Sequence[float], logarithmic: bool) -> None:
     """Draw one axis of a panel logarithmically or not; with a tick at each of its values on a logarithmic one that has few."""
     if logarithmic:
-        panel.set(**{f"{which}scale": "log"})
+        make_logarithmic(panel, which)
         if len(values) <= MARKED:
             mark(panel, which, values)
+
+
+def make_logarithmic(panel: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis with few enough labels that none lies on another."""
+    panel.set(**{f"{which}scale": "log"})
+    low, high = panel.get_xlim() if which == "x" else panel.get_ylim()
+    axis = panel.xaxis if which == "x" else panel.yaxis
+    subs = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
+    axis.set_major_locator(MaxNLocator(LABELS) if high < 10 * low else LogLocator(subs=subs, numticks=LABELS))
+    axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def mark(panel: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:

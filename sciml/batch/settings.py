@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,11 +85,13 @@ class Engine(Settings):
     threads: int | None = Field(default=None, ge=1, examples=[1])
     """CPU threads of each run; without it, the cores are shared out among the workers."""
     devices: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]{1,64}$")], ...] = Field(default=(), examples=[["0", "1"]])
-    """CUDA devices to share out, as `CUDA_VISIBLE_DEVICES` names them."""
+    """CUDA devices to share out, as `CUDA_VISIBLE_DEVICES` names them; without it, all that JAX can use here."""
     retries: int = Field(default=2, ge=0, le=1000)
     """How often a run that died is tried again; it goes on from its last checkpoint. One that diverged is not."""
     time_limit: float | None = Field(default=None, gt=0, examples=[3600.0])
-    """Seconds after which an attempt is told to save and end, and is killed if it does not."""
+    """Seconds after which an attempt is told to save and end, and is killed if it does not; it goes on in the next one."""
+    stall: float = Field(default=3600.0, gt=0)
+    """Seconds without a new line of metrics, line in the log or checkpoint after which a run is taken to hang."""
     grace: float = Field(default=30.0, gt=0)
     """Seconds that a run has for saving when it is told to end."""
 
@@ -123,6 +126,11 @@ class Planning(Settings):
     base: dict[str, Any]
     axes: tuple[Axis, ...]
     search: Search | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """How the runs are to be executed, as the file says."""
+        return parse_sweep(tomllib.loads(self.text)).engine
 
     def configs(self, trials: Sequence[Mapping[str, Any]] = ({},), problems: Path | None = None) -> list[tuple[dict[str, Any], Config]]:
         """The values and the config of each run, in order: all combinations of the axes, for each of the `trials` of a search.
@@ -210,8 +218,23 @@ def _wrong_values(base: Mapping[str, Any], axes: Sequence[Axis], problems: Path 
             try:
                 vary(base, dict(zip(axis.keys, row, strict=True)), problems)
             except ConfigError as error:
-                mistakes += [text if text.startswith("axis ") else f"axis '{', '.join(axis.keys)}': {text}" for text in error.mistakes]
+                advice = _coefficient_meant(base, axis, problems)
+                mistakes += [
+                    text if text.startswith("axis ") else f"axis '{', '.join(axis.keys)}': {advice or text}" for text in error.mistakes
+                ]
     return mistakes
+
+
+def _coefficient_meant(base: Mapping[str, Any], axis: Axis, problems: Path | None) -> str:
+    """What to type where the key of an axis is a coefficient of the problem; empty where it is none."""
+    key, value = axis.keys[0], axis.rows[0][0]
+    if len(axis.keys) > 1 or "." in key or key in base:
+        return ""
+    try:
+        vary(base, {f"parameters.{key}": value}, problems)
+    except ConfigError:
+        return ""
+    return f"unknown key '{key}'; did you mean 'parameters.{key}'?"
 
 
 def _wrong_search(search: Search | None, axes: Sequence[Axis], execution: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from sciml.batch.axes import Axis, flatten, is_range, rounded
+from sciml.errors import suggest
 from sciml.runs.mistakes import Sections, describe_mistakes, not_finite, toml
 from sciml.settings import Settings
 
@@ -24,6 +25,14 @@ SHORT = {"error": "error.rel_l2", "validation": "validation.mean_square"}
 PARTS = ("baselines", "coefficients", "error", "forecast", "noise", "parameters", "phases", "scores", "seconds", "steps", "switch",
          "unknowns", "validation")  # fmt: skip
 """The parts of `result.json` that hold numbers."""
+
+LEAVES = {
+    "error": ("rel_l2", "max_abs", "where", "fields", "reference"),
+    "seconds": ("total", "compile", "training"),
+    "switch": ("step", "nsr", "threshold", "by"),
+    "validation": ("mean_square", "worst"),
+}
+"""What stands in the parts whose keys do not depend on the problem."""
 
 EXAMPLE = "write an interval, {from = 1e-4, to = 1e-2, scale = 'log'}, or a list of choices, [2, 3, 4]"
 
@@ -132,6 +141,10 @@ class Search(Settings):
                 f"search.objective = {toml(self.objective)} is nothing that a result has; write error, validation, or a dotted key of "
                 f"result.json below one of {', '.join(PARTS)}"
             )
+        leaf = self.key.split(".")[1:2]
+        if part in LEAVES and (not leaf or leaf[0] not in LEAVES[part]):
+            said = suggest(leaf[0] if leaf else "", LEAVES[part])
+            mistakes.append(f"search.objective = {toml(self.objective)}: '{part}' of result.json has no '{''.join(leaf)}'; {said}")
         if not ranges and not mistakes:
             mistakes.append(
                 f'search.space is empty, and so there is nothing to search; write [search.space] and "network.width": {EXAMPLE}'
@@ -169,9 +182,9 @@ def ends(ranges: Mapping[str, Interval | Choices]) -> Iterator[Axis]:
 
 
 def _choices(value: list[Any] | tuple[Any, ...], place: str) -> tuple[Choices | None, str]:
-    wrong = next(iter(not_finite(value)), None)
+    wrong = next(iter(not_finite(value, (place,))), None)
     if wrong:
-        return None, f"{place}.{wrong[1]}"
+        return None, wrong[1]
     if len(value) < 2:
         return None, f"{place} has fewer than two choices; what is the same for all trials belongs into [set]"
     if any(value[number] in value[:number] for number in range(len(value))):
@@ -182,9 +195,9 @@ def _choices(value: list[Any] | tuple[Any, ...], place: str) -> tuple[Choices | 
 def _interval(value: Any, place: str) -> tuple[Interval | None, str]:
     if not is_range(value):
         return None, f"{place} = {toml(value)} is nothing to choose from; {EXAMPLE}"
-    wrong = next(iter(not_finite(value)), None)
+    wrong = next(iter(not_finite(value, (place,))), None)
     if wrong:
-        return None, f"{place}.{wrong[1]}"
+        return None, wrong[1]
     try:
         interval = Interval.model_validate(value, strict=True)
     except ValidationError as error:

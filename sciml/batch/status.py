@@ -99,7 +99,12 @@ def describe(found: dict[str, Any]) -> str:
 def headline(found: Mapping[str, Any]) -> str:
     """How many runs stand how, on one line."""
     counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items())
-    return f"{found['directory']}: {found['runs']} runs: {counts}"
+    return f"{found['directory']}: {counted(found['runs'], 'run')}: {counts}"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, with its plural."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def left_text(found: Mapping[str, Any]) -> str:

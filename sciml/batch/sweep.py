@@ -7,9 +7,9 @@ import os
 import queue
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,13 @@ from sciml.batch import attempt, engines, plan
 from sciml.batch.ending import RETRIED, Ending, Reason
 from sciml.batch.plan import Plan, PlannedRun
 from sciml.batch.search import go_on
-from sciml.batch.settings import Engine, read_sweep
+from sciml.batch.settings import Engine, Planning, read_sweep
 from sciml.batch.state import COMPLETE, RunState, State, read_states, run_state
 from sciml.batch.trials import gather, is_over
 from sciml.errors import ConfigError, RunError, ScimlError
 from sciml.runs import files
-from sciml.runs.interrupt import Interrupt, Interrupted, watched
+from sciml.runs.interrupt import Interrupt, Interrupted, hangups_ignored, watched
+from sciml.runs.lock import NAME as LOCK
 from sciml.runs.lock import exclusive, find_holder
 from sciml.runs.mistakes import Sections, describe_mistakes
 
@@ -83,22 +84,24 @@ def sweep(
 
     listener, folder = listener or Listener(), None if problems is None else Path(problems)
     _refuse_two_engines(slurm, engine)
-    if slurm:
-        from sciml.batch.slurm import check_installed
-
-        check_installed()
-    directory, planning = _open(Path(source), Path(out), overrides, folder)
-    with files.disk_errors(directory), exclusive(directory):
-        (directory / STOP).unlink(missing_ok=True)
-        made = plan.make_plan(directory, planning(), folder)
-        settings = _settings(made, engine)
-        with watched() as interrupt:
-            _Scheduler(made, settings, listener, interrupt, retry_failed).run(slurm)
+    directory, read = _find(Path(source), Path(out), overrides, folder)
+    with _made(directory), files.disk_errors(directory, "sweep"), exclusive(directory), hangups_ignored():
+        planning = read()
+        settings = _settings(planning, engine, slurm)
+        executor = engines.make_engine(settings, directory, slurm)  # what cannot be had is told before anything is planned
+        try:
+            (directory / STOP).unlink(missing_ok=True)
+            made = plan.make_plan(directory, planning, folder)
+            with watched() as interrupt:
+                _Scheduler(made, settings, listener, interrupt, retry_failed).run(executor)
+        finally:
+            executor.shutdown()
+            (directory / STOP).unlink(missing_ok=True)
     return load_sweep(directory)
 
 
-def _open(source: Path, out: Path, overrides: Sequence[str], problems: Path | None) -> tuple[Path, Callable[[], plan.Planning]]:
-    """The directory of a sweep, made if need be, and how to read what it was or is to be planned from."""
+def _find(source: Path, out: Path, overrides: Sequence[str], problems: Path | None) -> tuple[Path, Callable[[], plan.Planning]]:
+    """The directory of a sweep, and how to read what it was or is to be planned from."""
     if source.is_dir():
         if not plan.is_sweep(source):
             raise ConfigError(f"{source} is not a sweep; give a sweep's file or directory, for example sweeps/front_speed")
@@ -112,9 +115,24 @@ def _open(source: Path, out: Path, overrides: Sequence[str], problems: Path | No
     directory = out / file.stem
     if directory.is_symlink():
         raise ConfigError(f"{directory} is a link; a sweep's directory is one of its own: remove the link, or choose another --out")
-    with files.disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
     return directory, lambda: planning
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Inside the block the directory exists; after a mistake that left it without a plan, nothing that was not there before."""
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
+    with files.disk_errors(directory, "sweep"):
+        directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except ConfigError:
+        if new and not plan.is_sweep(directory):
+            (directory / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # whatever else is there stays
+                for path in new:
+                    path.rmdir()
+        raise
 
 
 def _refuse_two_engines(slurm: bool, changed: dict[str, Any]) -> None:
@@ -126,14 +144,19 @@ def _refuse_two_engines(slurm: bool, changed: dict[str, Any]) -> None:
         )
 
 
-def _settings(made: Plan, changed: dict[str, Any]) -> Engine:
-    """`[engine]` of the sweep with what differs; each run's threads are those of its own `[execution]` unless something else is said."""
+def _settings(planning: Planning, changed: dict[str, Any], slurm: bool) -> Engine:
+    """`[engine]` of the sweep with what differs.
+
+    Each run's threads are those of its own `[execution]` unless something else is said, its devices those of this machine.
+    """
     given = {key: value for key, value in changed.items() if value is not None}
     unknown = [key for key in given if key not in Engine.model_fields]
     if unknown:
         raise TypeError(f"sweep() has no argument '{unknown[0]}'; settings of an engine: {', '.join(Engine.model_fields)}")
-    stated = plan.read_engine(made.directory).model_dump(exclude_none=True)
-    own = {"threads": made.header["base"].get("execution", {}).get("threads")}
+    stated = planning.engine.model_dump(exclude_none=True, exclude_unset=True)
+    execution = planning.base.get("execution", {})
+    here = not slurm and (given | stated).get("dask", "local") == "local" and execution.get("device") != "cpu"
+    own = {"threads": execution.get("threads"), "devices": engines.cuda_devices() if here else ()}
     try:
         return Engine.model_validate(own | stated | given)
     except ValidationError as error:
@@ -153,11 +176,12 @@ class _Scheduler:
         self.done = 0
         self.disk_full = ""
 
-    def run(self, slurm: bool) -> None:
+    def run(self, engine: engines.Engine) -> None:
         """Raises `Interrupted` after a signal, `RunError` when the disk is full, once every run has ended."""
         stop = self.plan.directory / STOP
+        if (version := self.plan.header.get("sciml")) != sciml.__version__:
+            self.listener.message(f"planned by sciml {version}; from now on its runs are made by {sciml.__version__}")
         waiting = self._find_waiting(self.plan.runs)
-        engine = engines.make_engine(self.settings, self.plan.directory, slurm)
         try:
             while True:
                 for run, state in waiting:
@@ -170,13 +194,13 @@ class _Scheduler:
                 if not more:
                     break
                 waiting = self._find_waiting(more)
+        except engines.EngineLostError:
+            raise  # its runs may go on where they are: the next scheduler waits for them
         except BaseException:
             stop.touch()
             self._kill_if_impatient()
             raise
-        finally:
-            engine.shutdown()
-            stop.unlink(missing_ok=True)
+        engine.shutdown()
         self._say_why_it_ends()
 
     def _find_waiting(self, runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunState]]:
@@ -220,6 +244,7 @@ class _Scheduler:
             version=sciml.__version__,
             failures=failures,
             time_limit=self.settings.time_limit,
+            stall=self.settings.stall,
             grace=self.settings.grace,
             stop=str(self.plan.directory / STOP),
             step_limit=run.step_limit,
@@ -233,8 +258,7 @@ class _Scheduler:
             if stop.exists() or self.disk_full:
                 for future in list(self.pending.values()):
                     engine.cancel(future)
-            if told := engine.look():
-                self.listener.message(told)
+            self._look(engine)
             try:
                 runs, future = self.ended.get(timeout=LOOK)
             except queue.Empty:
@@ -244,6 +268,12 @@ class _Scheduler:
             if not future.cancelled() and not isinstance(future.exception(), CancelledError):
                 for run, note in zip(runs, self._notes(runs, future), strict=True):
                     self._take(engine, run, note)
+
+        self._look(engine)
+
+    def _look(self, engine: engines.Engine) -> None:
+        if told := engine.look():
+            self.listener.message(told)
 
     def _notes(self, runs: Sequence[PlannedRun], future: Future[dict[str, Any]]) -> list[dict[str, Any]]:
         """What an attempt ended with, for each run; a worker that was lost leaves it to us to note."""

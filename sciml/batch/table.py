@@ -49,7 +49,8 @@ def table(
 def table_rows(states: Iterable[RunState]) -> list[Row]:
     """A row for each run; every row has the same keys."""
     states = list(states)
-    rows = [_row(state, _is_halved(states)) for state in states]
+    halved = _is_halved(states)
+    rows = [_row(state, halved) for state in states]
     columns = dict.fromkeys(key for row in rows for key in row)
     return [{column: row.get(column) for column in columns} for row in rows]
 
@@ -227,13 +228,21 @@ def latex(value: Any) -> str:
     return rf"${mantissa} \times 10^{{{int(exponent)}}}$" if e else text
 
 
+def _parts(value: Any) -> Mapping[str, Any] | None:
+    """A table, or a list of tables, by key; None for everything else."""
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        return {str(index): each for index, each in enumerate(value)}
+    return value if isinstance(value, Mapping) else None
+
+
 def differing(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Dotted key and both values of everything in which two nested tables differ."""
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys([*first, *second]):
         one, other = first.get(key), second.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differing(one, other, f"{prefix}{key}.")
+        inside, beside = _parts(one), _parts(other)
+        if inside is not None and beside is not None:
+            found += differing(inside, beside, f"{prefix}{key}.")
         elif one != other:
             found.append((f"{prefix}{key}", one, other))
     return found

@@ -78,5 +78,5 @@ def _is_settled(run: RunState) -> bool:
     """Whether it is known what becomes of a run. An attempt that was refused before it began says nothing about a trial."""
     if run.state != State.FAILED:
         return run.state in (State.OK, State.DIVERGED, State.PAUSED)
-    refused = run.reason in (Reason.WORKER, Reason.CONFIG) and run.attempts[-1]["exit_code"] is None
+    refused = run.reason in (Reason.WORKER, Reason.CONFIG) and run.attempts[-1].get("exit_code") is None
     return not refused

@@ -45,7 +45,7 @@ def doing_text(doing: dict[str, Any]) -> str:
     """One entry of `running` on one line."""
     after = f", again after: {doing['after']}" if doing["after"] else ""
     if doing["step"] is None:
-        return f"{doing['run']}: starts{after}"
+        return f"{doing['run']}: starts or compiles{after}"
     numbers = "".join(f", {name} {doing[name]:.1e}" for name in ("loss", "residual", "error") if doing[name] is not None)
     spent = "" if doing["seconds"] is None else f", {duration(doing['seconds'])}"
     return f"{doing['run']}: {doing['phase']}, step {doing['step']:,}{numbers}{spent}{after}"

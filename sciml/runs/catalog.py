@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sciml.errors import ConfigError, ProblemError, ScimlError, suggest
+from sciml.errors import ConfigError, ProblemError, RunError, ScimlError, suggest
 
 if TYPE_CHECKING:
     from sciml.dynamics.problem import Dynamics
@@ -89,6 +89,15 @@ def list_sweeps(problems: Path | None = None) -> list[Entry]:
     return [Entry(name, path, _config_summary(path)) for name, path in sorted(files.items())]
 
 
+def available(problems: str | Path | None = None) -> dict[str, list[Entry]]:
+    """What can be run by name: the entries of each `problem`, `config` and `sweep`, with `name`, `path` and `summary`.
+
+    `problems` is a folder to look in first, as `--problems`.
+    """
+    folder = None if problems is None else Path(problems)
+    return {"problem": list_problems(folder), "config": list_configs(folder), "sweep": list_sweeps(folder)}
+
+
 def find_problem(name: str, problems: Path | None = None) -> Path:
     """The file of the problem `name`. Raises `ConfigError` that names the closest one."""
     places = [root.problems for root in roots(problems)]
@@ -104,6 +113,8 @@ def find_config(name: str, problems: Path | None = None) -> Path | None:
     path = _find(name, [root.configs for root in searched], ".toml")
     if path is None and _find(name, [root.problems for root in searched], ".py") is None:
         known = _files([root.problems for root in searched], ".py") | _files([root.configs for root in searched], ".toml")
+        if any(entry.name == name for entry in list_sweeps(problems)):
+            raise ConfigError(f"'{name}' is a sweep; `sciml sweep {name}` makes its runs")
         raise ConfigError(f"there is no config or problem '{name}'; {suggest(name, sorted(known))}")
     return path
 
@@ -122,6 +133,26 @@ def problem_source(name: str, problems: Path | None = None) -> str:
 def source_hash(name: str, problems: Path | None = None) -> str:
     """The SHA-256 of the problem's text."""
     return hashlib.sha256(problem_source(name, problems).encode()).hexdigest()
+
+
+def new_problem(name: str, problems: str | Path = "problems") -> Path:
+    """Write `problems`/NAME.py from the template, ready to be edited and run, and return its path.
+
+    Raises `ConfigError` for what is not a name and for a file that exists, `RunError` where nothing can be written.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ConfigError(f"'{name}' is not a name (a lower-case letter, then letters, digits or _, at most 64); for example my_problem")
+    path = Path(problems) / f"{name}.py"
+    text = new_problem_text(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        if path.exists():
+            raise ConfigError(f"{path} exists and stays as it is; choose another name") from error
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path
 
 
 def new_problem_text(name: str) -> str:

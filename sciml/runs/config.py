@@ -181,6 +181,8 @@ def find_document(name: str | Path, problems: Path | None = None) -> tuple[dict[
 
 def parse_config(data: Mapping[str, Any], source: str = "", overrides: Sequence[str] = (), problems: Path | None = None) -> Config:
     """The config that `data`, a parsed TOML document, describes. Raises `ConfigError` with every mistake in it."""
+    if "base" in data and "problem" not in data:
+        raise ConfigError('this is the file of a sweep; `sciml sweep FILE.toml` makes its runs, and a config has problem = "..."', source)
     document = _lists(data)
     mistakes = apply_overrides(document, overrides)
     _refuse_later_version(document, source)

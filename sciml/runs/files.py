@@ -114,8 +114,8 @@ def content_hash(path: Path) -> str:
 
 
 @contextmanager
-def disk_errors(directory: Path) -> Iterator[None]:
-    """Turns what the disk of a run directory refuses into a `RunError` that says how to go on."""
+def disk_errors(directory: Path, command: str = "resume") -> Iterator[None]:
+    """Turns what the disk of a directory refuses into a `RunError` that says how to go on: with `sciml COMMAND`."""
     try:
         yield
     except Exception as error:
@@ -123,10 +123,10 @@ def disk_errors(directory: Path) -> Iterator[None]:
         if number in FULL:
             raise RunError(
                 f"no space on disk for {directory} ({os.strerror(number)}); what was saved before is intact; "
-                f"free space and `sciml resume {directory}`"
+                f"free space and `sciml {command} {directory}`"
             ) from error
         if isinstance(error, OSError):
-            raise RunError(f"{directory}: {error}; once that is mended, `sciml resume {directory}` goes on") from error
+            raise RunError(f"{directory}: {error}; once that is mended, `sciml {command} {directory}` goes on") from error
         raise
 
 

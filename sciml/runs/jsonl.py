@@ -74,15 +74,16 @@ def read_rows(path: Path, cure: str = "delete that line to read the rest") -> li
     Raises `RunError` for a line that is not a JSON object, and says what to do: `cure`.
     """
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(_whole_lines(path) if path.exists() else [], 1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise RunError(f"{path}, line {number} cannot be read: {error}; {cure}") from error
-        if not isinstance(row, dict):
-            raise RunError(f"{path}, line {number} cannot be read: it holds no JSON object; {cure}")
+    for row in read_each(path):
+        if isinstance(row, str):
+            raise RunError(f"{row}; {cure}")
         rows.append(row)
     return rows
+
+
+def read_each(path: Path) -> list[dict[str, Any] | str]:
+    """The rows of a file as `read_rows` reads them, with a sentence in the place of a line that is not a JSON object."""
+    return [_row(line, f"{path}, line {number}") for number, line in enumerate(_whole_lines(path) if path.exists() else [], 1)]
 
 
 def last_row(path: Path) -> dict[str, Any] | None:
@@ -111,6 +112,14 @@ def finite(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _row(line: bytes, where: str) -> dict[str, Any] | str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        return f"{where} cannot be read: {error}"
+    return row if isinstance(row, dict) else f"{where} cannot be read: it holds no JSON object"
 
 
 def _whole_lines(path: Path) -> list[bytes]:

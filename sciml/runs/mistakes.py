@@ -156,9 +156,11 @@ def _sentence(detail: ErrorDetails, path: Path, sections: Sections) -> str:
 
 def _unknown_key(key: str, where: str, location: Sequence[str | int], sections: Sections) -> str:
     holder = sections.holder(location)
-    if holder is sections.root and (name := sections.elsewhere(key)):
+    known = [field.alias or name for name, field in holder.model_fields.items()]
+    close = get_close_matches(key, known, n=1, cutoff=0.8)
+    if holder is sections.root and not close and (name := sections.elsewhere(key)):
         return f"unknown key '{where}'; did you mean '{name}'?"
-    return f"unknown key '{where}'; {suggest(key, list(holder.model_fields))}"
+    return f"unknown key '{where}'; {suggest(key, known)}"
 
 
 def _example(detail: ErrorDetails, path: Path, sections: Sections) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NAME = "result.json"
 SCHEMA_VERSION = 1
+TABLES = ("seconds", "switch", "error", "validation", "unknowns", "baselines")
+"""What is an object in it, or null."""
 
 PHASES, TARGET_ERROR, STEP_LIMIT, WALL_LIMIT, SIGNAL = "phases", "target error", "step limit", "wall limit", "signal"
 """Why a run ended: its phases did, or one of these came before."""
@@ -53,6 +55,8 @@ def read_result(directory: Path) -> dict[str, Any] | None:
         raise RunError(f"{error}; {cure}") from error
     if content.get("outcome") not in list(Outcome):
         raise RunError(f"{path} has no outcome; {cure}")
+    if wrong := [name for name in TABLES if not isinstance(content.get(name), Mapping | None)]:
+        raise RunError(f"{path}: {wrong[0]} is not an object; {cure}")
     return content
 
 

@@ -58,8 +58,11 @@ def test_the_product_varies_the_last_axis_fastest_and_zipped_keys_together():
         (({"a": {"from": 0, "to": 1, "cuont": 2}}, (), None), "unknown key 'cuont'; did you mean 'count'"),
         (({"a": {"from": 0.0, "to": float("inf"), "count": 2}}, (), None), "not a finite number"),
         (({"a": {"from": 0.0, "to": 1.0, "step": 1e-9}}, (), None), "more than 100,000 values"),
-        (({"a": [1, 1]}, (), None), "the same value twice"),
-        (({"seed": [1]}, (), 2), "two axes set 'seed'"),
+        (({"a": [1, 2, 1]}, (), None), "the axis 'a' has 1 twice"),
+        (({"a": {"too": 3, "from": 1}}, (), None), "unknown key 'too'; did you mean 'to'"),
+        (({"a": [1.0, float("nan")]}, (), None), "axes.a.1 = nan is not a finite number; write for example axes.a.1 = 1.0"),
+        (({"seed": [1]}, (), 2), "seeds = 2 and an axis both set 'seed'"),
+        (({"a": [1]}, ({"a": [2]},), None), "two axes set 'a'"),
         (({}, ({"a": [1, 2], "b": [1]},), None), "'a' has 2, 'b' has 1"),
     ],
 )

@@ -46,6 +46,12 @@ def test_a_dry_run_says_what_would_be_made_and_writes_nothing(file: Path) -> Non
     assert [path.name for path in file.parent.iterdir()] == ["speed.toml"]
 
 
+def test_a_coefficient_as_an_axis_is_told_where_it_stands(file: Path) -> None:
+    file.write_text('base = "fisher_kpp"\n[axes]\nD = [0.01, 0.02]\n')
+    with pytest.raises(ConfigError, match=r"axis 'D': unknown key 'D'; did you mean 'parameters\.D'\?"):
+        sciml.check(file)
+
+
 def test_a_search_tells_its_trials(file: Path) -> None:
     file.write_text(SEARCH.replace('"line"', '"fisher_kpp"'))
     found = told(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,40 @@ def test_a_torn_result_is_told_once(swept: Path) -> None:
     assert "result.json cannot be read" in ended["detail"]
     assert f"delete it, and `sciml resume {run}` writes it anew" in ended["detail"]
     assert not (run / "output.log").exists(), "no process was started"
+
+
+@pytest.mark.parametrize("damage", ["not JSON", "[1]", '{"attempt": 1}', '{"reason": 3, "detail": "", "again": true, "seconds": 0}'])
+def test_a_damaged_note_of_an_attempt_stops_nobody(swept: Path, damage: str) -> None:
+    run = read_states(swept)[0].directory
+    good = json.dumps({"reason": "done", "detail": "", "again": False, "exit_code": 0, "seconds": 1.0})
+    (run / "attempts.jsonl").write_text(f"{damage}\n{good}\n")
+    first, second = sciml.sweep(swept).runs[0].attempts
+    assert (first["reason"], second["reason"]) == ("unreadable note", "done")
+    assert f"{run / 'attempts.jsonl'}, line 1" in first["detail"]
+    assert sciml.status(swept)["counts"] == {"ok": 2}
+    assert [row["attempts"] for row in sciml.table(swept)] == [2, 0]
+    assert sciml.report(swept).exists()
+    assert attempt.count_failures([first]) == 0
+
+
+@pytest.mark.parametrize("damage", ['{"outcome": "ok", "error": 3}', '{"outcome": "ok", "seconds": [1]}'])
+def test_a_result_of_another_shape_is_told(swept: Path, damage: str) -> None:
+    run = read_states(swept)[0].directory
+    (run / "result.json").write_text(damage)
+    assert sciml.status(swept)["counts"] == {"ok": 1, "failed": 1}
+    assert "is not an object; delete it, and" in sciml.table(swept)[0]["detail"]
+
+
+def test_a_link_inside_a_run_is_not_written_through(swept: Path, tmp_path: Path) -> None:
+    run = read_states(swept)[0].directory
+    (run / "result.json").unlink()
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    (run / "output.log").symlink_to(victim)
+    ended = attempt.attempt(task(run))
+    assert (ended["reason"], ended["again"]) == ("config", False)
+    assert "output.log is a link" in ended["detail"]
+    assert victim.read_text() == "mine"
 
 
 def test_checkpoints_that_are_all_damaged_are_told_once(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_directory_with_another_plan_stays_as_it_is(tmp_path: Path) -> None:
 def test_how_runs_are_executed_is_no_part_of_the_plan(tmp_path: Path) -> None:
     directory, first = made(tmp_path)
     assert made(tmp_path, TEXT + "[engine]\nworkers = 7\n")[1] == first
-    assert plan.read_engine(directory).workers == 7
+    assert plan.read_planning(directory).engine.workers == 7
 
 
 @pytest.mark.usefixtures("quick")

@@ -75,6 +75,7 @@ def through(made: plan.Plan, **more: Any) -> plan.Plan:
     ("old", "new", "message"),
     [
         ('objective = "error"\n', "", "'search.objective' is missing; write for example search.objective = \"error\""),
+        ('"error"', '"seconds.trainin"', "'seconds' of result.json has no 'trainin'; did you mean 'training'"),
         ('"error"', '"eror"', r"search.objective = \"eror\" is nothing that a result has; write error, validation, or"),
         ("trials = 6\n", "", "'search.trials' is missing"),
         ("round = 2", "rounds = 2", "unknown key 'search.rounds'; did you mean 'round'"),

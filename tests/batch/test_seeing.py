@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import sciml
-from sciml.batch import attempt, narrate, plan
+from sciml.batch import attempt, narrate, plan, table
 from sciml.batch.settings import read_sweep
 from sciml.batch.status import status
 from sciml.batch.table import cell, latex
@@ -136,7 +137,8 @@ def test_the_rest_is_shared_out(left: list[float], waiting: int, expected: float
     assert makespan(left, waiting, 10.0) == expected
 
 
-def test_watching_through_a_pipe_tells_each_change(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watching_through_a_pipe_tells_each_change(half: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
     looks = [status(half) for _ in range(4)]
     for look, ok in zip(looks, (4, 4, 5, 6), strict=True):
         look["counts"]["ok"] = ok
@@ -144,7 +146,10 @@ def test_watching_through_a_pipe_tells_each_change(half: Path, monkeypatch: pyte
         look["scheduler"] = "process 1"
     monkeypatch.setattr(narrate, "status", lambda directory: looks.pop(0))
     monkeypatch.setattr(narrate, "PAUSE", 0.0)
-    lines = CliRunner().invoke(app, ["status", str(half), "--watch"]).output.splitlines()
+    lines = CliRunner().invoke(app, ["status", str(half), "--watch", *(["--json"] if as_json else [])]).output.splitlines()
+    if as_json:
+        assert [json.loads(line)["counts"]["ok"] for line in lines] == [4, 5, 6]
+        return
     assert [re.findall(r"\d ok", line) for line in lines[:3]] == [["4 ok"], ["5 ok"], ["6 ok"]]
     assert "nobody works on it" in lines[3]
 
@@ -352,6 +357,25 @@ def test_mistakes_have_exit_code_2(half: Path, arguments: list[str], message: st
     assert "Traceback" not in done.stderr
 
 
+def test_a_row_of_a_table_looks_at_its_own_run_alone(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else ten thousand rows would take a hundred million looks."""
+    looks, look = [], table._is_halved
+    monkeypatch.setattr(table, "_is_halved", lambda states: looks.append(1) or look(states))
+    assert len(sciml.table(half)) == 9
+    assert len(looks) == 1
+
+
+def test_a_sweep_does_not_mind_when_nobody_reads_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(Console, "on_broken_pipe", lambda self: sys.exit(1))
+    narrator = narrate.Narrator(Console(file=Closed()))
+    narrator.message("one")
+    narrator.message("two")
+
+
 def test_looking_imports_no_jax(half: Path) -> None:
     code = "import sys, sciml; sciml.status(sys.argv[1]); sciml.table(sys.argv[1], 'csv'); assert not {'jax', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(half)], check=True)
@@ -367,7 +391,7 @@ def test_a_worker_with_another_version_does_nothing(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "fisher_kpp-00000000"
     ended = attempt.attempt(task(run, version="0.0.1"))
     assert ended["reason"] == "wrong version"
-    assert "planned with 0.0.1" in ended["detail"]
+    assert "whoever submits the runs has 0.0.1" in ended["detail"]
     assert sorted(path.name for path in run.iterdir()) == ["attempts.jsonl"]
 
 

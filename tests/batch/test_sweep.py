@@ -20,7 +20,8 @@ import sciml
 from sciml.batch.attempt import Task, attempt
 from sciml.batch.plan import make_plan
 from sciml.batch.settings import read_sweep
-from sciml.errors import RunError
+from sciml.batch.sweep import Listener
+from sciml.errors import ConfigError, RunError
 from sciml.runs import catalog
 from sciml.runs.config import dump_config, load_config
 from sciml.runs.lock import exclusive, find_holder
@@ -143,13 +144,15 @@ def test_whatever_a_run_does_the_others_are_made(sandbox: Sandbox) -> None:
     assert [run.attempts for run in again.runs] == before, "what is complete or has used up its retries is left alone"
 
 
-def test_a_run_that_hangs_is_ended(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(("limits", "told"), [({"time_limit": 20.0}, "its time was up"), ({"stall": 4.0}, "nothing was written")])
+def test_a_run_that_hangs_is_ended(sandbox: Sandbox, limits: dict[str, float], told: str) -> None:
     run = sandbox.folder / "runs" / "moody-00000000"
     config = dump_config(load_config("moody", ["parameters.mood=2.0"], sandbox.problems))
     source = catalog.source_hash("moody", sandbox.problems)
-    given = {"time_limit": 20.0, "grace": 0.5, "failures": 2, "stop": str(sandbox.folder / "stop")}
+    given = {"time_limit": None, "grace": 0.5, "failures": 2, "stop": str(sandbox.folder / "stop")} | limits
     ended = attempt(Task(str(run), config, "moody", source, str(sandbox.problems), sciml.__version__, **given))
     assert (ended["reason"], ended["again"]) == ("hang", True)
+    assert told in ended["detail"]
     assert find_holder(run) is None
 
 
@@ -205,6 +208,37 @@ def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(sandbox: Sandb
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert find_holder(run) is None
+
+
+def test_a_closed_terminal_ends_nothing(sandbox: Sandbox) -> None:
+    process = sandbox.command(sandbox.sweep_file([0.0, 0.5], workers=1))
+    assert process.stderr is not None
+    wait_for(lambda: list((sandbox.folder / "sweeps" / "moods" / "runs").glob("*/output.log")))
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=300) == 0
+    assert sciml.status(sandbox.folder / "sweeps" / "moods")["counts"] == {"ok": 2}
+
+
+def test_an_engine_that_cannot_be_had_is_told_before_anything_is_planned(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sciml.batch.dask.PATIENCE", 1.0)
+    with pytest.raises(ConfigError, match="no Dask scheduler can be reached"):
+        sandbox.make(sandbox.sweep_file([0.0]), dask="tcp://127.0.0.1:9")
+    assert not (sandbox.folder / "sweeps").exists()
+
+
+def test_a_plan_of_another_version_says_so(sandbox: Sandbox) -> None:
+    told: list[str] = []
+
+    class Told(Listener):
+        def message(self, text: str) -> None:
+            told.append(text)
+
+    directory = sandbox.make(sandbox.sweep_file([0.0])).directory
+    plan = directory / "plan.jsonl"
+    plan.write_text(plan.read_text().replace(f'"sciml": "{sciml.__version__}"', '"sciml": "0.0.9"', 1))
+    sandbox.make(directory, listener=Told())
+    assert told == [f"planned by sciml 0.0.9; from now on its runs are made by {sciml.__version__}"]
 
 
 def test_killed_schedulers_and_runs_leave_no_trace() -> None:
