@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sciml.batch.sweep import sweep as sweep
     from sciml.batch.table import table as table
     from sciml.conditions import Condition as Condition
-    from sciml.conditions import Data as Data
     from sciml.conditions import Dirichlet as Dirichlet
     from sciml.conditions import Initial as Initial
     from sciml.conditions import Integral as Integral
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from sciml.conditions import Periodic as Periodic
     from sciml.conditions import Robin as Robin
     from sciml.conditions import Term as Term
+    from sciml.data import Data as Data
     from sciml.domain import Box as Box
     from sciml.dynamics.discovered import Discovered as Discovered
     from sciml.dynamics.noise import Counts as Counts
@@ -75,7 +75,8 @@ _HOMES = {
     "sciml.batch.status": ("status",),
     "sciml.batch.sweep": ("sweep",),
     "sciml.batch.table": ("table",),
-    "sciml.conditions": ("Condition", "Data", "Dirichlet", "Initial", "Integral", "Neumann", "Periodic", "Robin", "Term"),
+    "sciml.conditions": ("Condition", "Dirichlet", "Initial", "Integral", "Neumann", "Periodic", "Robin", "Term"),
+    "sciml.data": ("Data",),
     "sciml.domain": ("Box",),
     "sciml.dynamics.discovered": ("Discovered",),
     "sciml.dynamics.preparing": ("discover",),

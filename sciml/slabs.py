@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from sciml.conditions import Data, Initial
+from sciml.conditions import Initial
+from sciml.data import Data
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
 from sciml.nets.ansatz import Ansatz

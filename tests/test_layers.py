@@ -11,7 +11,7 @@ PACKAGE = Path(sciml.__file__).parent
 
 GROUPS = (
     ("the ground", ("errors", "settings", "device")),
-    ("what must hold", ("domain", "conditions", "problem", "unknown", "elementary", "derivatives")),
+    ("what must hold", ("domain", "conditions", "data", "problem", "unknown", "elementary", "derivatives")),
     ("who answers", ("nets",)),
     ("how badly it is violated", ("sampling", "slabs", "objective", "jacobian")),
     ("how it is trained", ("optim", "train")),

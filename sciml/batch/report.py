@@ -104,7 +104,9 @@ def _groups(groups: Sequence[Row]) -> Html:
     axes = list(axis_values(groups[0]))
     measure, several = groups[0]["measure"], any(group["runs"] > 1 for group in groups)
     shown = (
-        {"median": f"Median {measure}", "worst": "Worst", "best": "Best", "spread": "Spread (quartiles)"} if several else {"median": measure}
+        {"median": f"Median {measure}", "worst": "Worst", "best": "Best", "spread": "Spread (quartiles)"}
+        if several
+        else {"median": measure}
     )
     header = [*(axes or ["All runs"]), "ok", *shown.values()]
     rows = [

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sciml.conditions import Data, Term
+from sciml.conditions import Term
+from sciml.data import Data
 from sciml.domain import TIME
 from sciml.errors import ProblemError
 from sciml.problem import Problem

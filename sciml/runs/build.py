@@ -173,7 +173,7 @@ def has_changed(directory: Path, config: Config, problems: Path | None) -> bool:
 
 def data_hashes(problem: Problem | Dynamics | TimeSeries, config: Config) -> dict[str, str]:
     """A hash of each set of numbers from outside that a run depends on: measured data, and the parameters it starts from."""
-    from sciml.conditions import Data
+    from sciml.data import Data
     from sciml.problem import Problem
 
     if not isinstance(problem, Problem):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from sciml.errors import ConfigError
 from sciml.runs import catalog
@@ -20,26 +17,11 @@ from sciml.train import Snapshot
 
 pytestmark = pytest.mark.crash
 
-CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-
 EVERY = 20
 SMALL = {"network": Network(width=6, depth=2), "points": Points(interior=128, boundary=32, initial=32, batch=128, validation=128)}
 SECOND = {"lbfgs": LBFGS(steps=120, memory=5, redraw=50), "broyden": Broyden(steps=120, redraw=50)}
 
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each training compiles its own functions; here they are all alike."""
-    before = {name: getattr(jax.config, name) for name in CACHE}
-    compilation_cache.reset_cache()
-    for name, value in zip(CACHE, (str(tmp_path_factory.mktemp("compiled")), 0.0), strict=True):
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module", params=sorted(SECOND))
