@@ -56,6 +56,9 @@ class Validation(NamedTuple):
 
     mean_square: Array | float
     worst: Array | float
+    level: Array | float
+    """Mean absolute residuals, squared and weighted: what judges a state. One point near a kink decides a mean square, but a layer in
+    which a wrong solution jumps counts here as well, however thin (docs/decisions/046-which-state-is-returned.md)."""
 
 
 class Instance(NamedTuple):
@@ -286,13 +289,15 @@ class Objective:
         return self._evaluate(passes)
 
     def validate(self, theta: Array, batch: tuple[Block, ...]) -> Validation:
-        """Weighted mean square and largest residual over a batch."""
-        means, worst = [], []
+        """Weighted mean square, largest residual and level over a batch."""
+        means, worst, sizes = [], [], []
         for number, block in enumerate(batch):
             residuals = self.residuals(theta, number, block)
             means.append(jnp.mean(residuals**2, axis=1))
             worst.append(jnp.max(jnp.abs(residuals)))
-        return Validation(jnp.vdot(self.weights, jnp.concatenate(means)), jnp.max(jnp.stack(worst)))
+            sizes.append(jnp.mean(jnp.abs(residuals), axis=1))
+        mean_square, level = (jnp.vdot(self.weights, jnp.concatenate(each)) for each in (means, [size**2 for size in sizes]))
+        return Validation(mean_square, jnp.max(jnp.stack(worst)), level)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

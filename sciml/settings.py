@@ -30,7 +30,8 @@ class Noise(Settings):
 class Plateau(Settings):
     """End a phase when it no longer gains: over a window its measure falls by less than the fraction `improvement`.
 
-    The measure is the loss averaged over the window in a first-order phase, the best validation residual in a second-order one.
+    The measure is the loss averaged over the window in a first-order phase, the best validation level (squared mean absolute residuals)
+    in a second-order one.
     """
 
     kind: Literal["plateau"] = "plateau"

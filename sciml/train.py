@@ -24,13 +24,13 @@ CYCLES = 3
 """Times that a failed second phase may go back to a first-order one (docs/design.md, 3.3)."""
 
 SUCCESS = 1e-4
-"""A second phase that has lowered the validation residual by this factor has converged rather than failed when it ends."""
+"""A second phase that has lowered the validation level by this factor has converged rather than failed when it ends."""
 
 FAILURE = 0.1
-"""A second phase that ends on a plateau without having lowered the validation residual of its start by this factor has failed."""
+"""A second phase that ends on a plateau without having lowered the validation level of its start by this factor has failed."""
 
 OVERFIT = 1000
-"""Iterations of a second phase with a validation residual above that of its start after which it has failed: it fits its points alone."""
+"""Iterations of a second phase with a validation level above that of its start after which it has failed: it fits its points alone."""
 
 BEST_EVERY = 100
 """Steps between the states among which the best one is found, whatever the size of a chunk."""
@@ -62,6 +62,7 @@ class Snapshot(NamedTuple):
     gradient_norm: float
     validation: float
     worst: float
+    level: float
     unknowns: dict[str, float]
     events: tuple[str, ...]
     phases: tuple[PhaseRecord, ...]
@@ -144,7 +145,7 @@ class Training:
             cursor.rollbacks = reading.rollbacks
         if ended != Ended.RUNNING or cursor.phase_step >= settings.steps:
             self._end(settings, reading, ended, events)
-        return self._snapshot(executed, settings, reading, float(validation.mean_square), float(validation.worst), events)
+        return self._snapshot(executed, settings, reading, validation, events)
 
     def _train_until(self, limit: int, runner: Any, settings: Phase) -> Generator[Lane, Any, tuple[Reading, Validation, Ended]]:
         """Steps up to `limit` or the end of the phase, judged every `BEST_EVERY` steps whatever the size of a chunk."""
@@ -167,45 +168,49 @@ class Training:
             if judged or over:
                 self._keep(validation)
             if judged and not over:
-                ended = self._judge(settings, float(validation.mean_square))
+                ended = self._judge(settings, float(validation.level))
             if over or ended != Ended.RUNNING or cursor.phase_step >= limit:
                 return reading._replace(windows=windows), validation, ended
 
     def _keep(self, validation: Validation) -> None:
         """The current state is the best so far, if it is."""
-        mean_square, worst = float(validation.mean_square), float(validation.worst)
-        if mean_square < self.cursor.best_validation:
-            self.cursor.best_validation, self.cursor.best_worst, self.best = mean_square, worst, self.theta
+        mean_square, worst, level = map(float, validation)
+        if level < self._best_level:
+            self.cursor.best, self.best = (mean_square, worst, level), self.theta
 
-    def _judge(self, settings: Phase, validation: float) -> Ended:
+    @property
+    def _best_level(self) -> float:
+        return self.cursor.best[2]
+
+    def _judge(self, settings: Phase, level: float) -> Ended:
         """Whether a second phase is to end, and why (a first-order phase decides on the device)."""
         cursor = self.cursor
-        if validation <= cursor.phase_start[1]:
+        if level <= cursor.phase_start[1]:
             cursor.good_at = cursor.phase_step
         if self._may_go_back(settings) and cursor.phase_step - cursor.good_at >= OVERFIT:
             return Ended.OVERFIT
         return Ended.PLATEAU if self._is_flat(settings) else Ended.RUNNING
 
     def _is_flat(self, settings: Phase) -> bool:
-        """Whether a second phase's best validation residual has stopped falling."""
+        """Whether a second phase's best validation level has stopped falling."""
         cursor = self.cursor
         flat = False
         for number, each in enumerate(() if isinstance(settings, Adam) else settings.until):
             if cursor.phase_step % next_multiple(each.window - 1, BEST_EVERY) == 0:
-                flat = flat or cursor.best_validation > (1 - each.improvement) * cursor.plateau_marks[number]
-                cursor.plateau_marks[number] = cursor.best_validation
+                flat = flat or self._best_level > (1 - each.improvement) * cursor.plateau_marks[number]
+                cursor.plateau_marks[number] = self._best_level
         return flat
 
     def _begin(self, runner: Any, metric: Any = None) -> None:
         cursor = self.cursor
         cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at, cursor.good_at = True, 0, 0, -1, 0
         cursor.plateau_marks = [math.inf] * len(self.phases[cursor.position].until)
-        if cursor.best_validation == math.inf:
+        if self._best_level == math.inf:
             self._keep(self._validate(self.theta))  # the start may be the best state there is
         if runner.fixed_points:
             self._draw()
         self.state = self.objective.replicate(runner.begin(self.instance, self.theta, self.batch, cursor.step, metric))
-        cursor.phase_start = (cursor.evaluations, float(self._validate(self.theta).mean_square))
+        cursor.phase_start = (cursor.evaluations, float(self._validate(self.theta).level))
 
     def _redraw(self, runner: Any) -> None:
         self._draw()
@@ -241,7 +246,7 @@ class Training:
             self.state, self.points, self.batch = None, None, None  # kept only where more steps may follow
         cursor.running = False
         cursor.position += 1
-        if ended == Ended.DIVERGED or (last and not math.isfinite(cursor.best_validation)):
+        if ended == Ended.DIVERGED or (last and not math.isfinite(self._best_level)):
             cursor.outcome = Outcome.DIVERGED
         elif last and not more:
             cursor.outcome = Outcome.OK
@@ -251,17 +256,17 @@ class Training:
         from them with its curvature; otherwise all phases begin anew."""
         cursor, march = self.cursor, self.march
         assert march is not None
-        cursor.slab_validations.append((cursor.best_validation, cursor.best_worst))
+        cursor.slab_validations.append(cursor.best)
         cursor.slab += 1
         moved = self.objective.replicate(March(march.number + 1, march.frozen.at[march.number].set(self.best)))
         self.instance = self.instance._replace(march=moved)
         self.validation_batch = self._validation_batch()
-        cursor.best_validation = cursor.best_worst = math.inf
+        cursor.best = (math.inf, math.inf, math.inf)
         cursor.growth, cursor.cycles, cursor.plan, cursor.places = 1, 0, cursor.asked, list(range(len(cursor.asked)))
         metric = self._runner(cursor.position - 1).metric_of(self.state)
         self.phases = load_phases(cursor.asked)
         second = next((number for number, phase in enumerate(self.phases) if not isinstance(phase, Adam)), None)
-        fresh, carried = (self._validate(theta).mean_square for theta in (self.objective.start, self.best))
+        fresh, carried = (self._validate(theta).level for theta in (self.objective.start, self.best))
         goes_on = second is not None and metric is not None and carried < fresh
         self.theta = self.best if goes_on else self.objective.start
         cursor.position = second if goes_on and second is not None else 0
@@ -293,7 +298,7 @@ class Training:
 
     def _has_failed(self, settings: Phase, ended: Ended) -> bool:
         """Whether the phase that ends has gained too little, and going back may help."""
-        best, start = self.cursor.best_validation, self.cursor.phase_start[1]
+        best, start = self._best_level, self.cursor.phase_start[1]
         if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
             return bool(self.objective.counts("fixed")) and self.cursor.cycles < CYCLES and best > SUCCESS * start
         return self._may_go_back(settings) and (ended == Ended.OVERFIT or (ended == Ended.PLATEAU and best > FAILURE * start))
@@ -323,7 +328,7 @@ class Training:
 
     # -- what is seen from outside ------------------------------------------------------------------------------------
 
-    def _snapshot(self, position: int, settings: Phase, reading: Reading, mean_square: float, worst: float, events: list[str]) -> Snapshot:
+    def _snapshot(self, position: int, settings: Phase, reading: Reading, validation: Validation, events: list[str]) -> Snapshot:
         cursor = self.cursor
         unknowns = {name: float(value) for name, value in self.objective.unknowns(self.theta).items()}
         return Snapshot(
@@ -338,8 +343,9 @@ class Training:
             nsr_terms=reading.nsr_terms,
             nsr_windows=reading.windows,
             gradient_norm=reading.gradient_norm,
-            validation=mean_square,
-            worst=worst,
+            validation=float(validation.mean_square),
+            worst=float(validation.worst),
+            level=float(validation.level),
             unknowns=unknowns,
             events=tuple(events),
             phases=tuple(cursor.records),
@@ -358,8 +364,8 @@ class Training:
 
     def _best_validation(self) -> Validation:
         """Over all slabs so far."""
-        means, worst = zip(*self.cursor.slab_validations, (self.cursor.best_validation, self.cursor.best_worst), strict=True)
-        return Validation(sum(means) / len(means), max(worst))
+        means, worst, levels = zip(*self.cursor.slab_validations, self.cursor.best, strict=True)
+        return Validation(sum(means) / len(means), max(worst), sum(levels) / len(levels))
 
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by path and a JSON-able cursor: all that the next chunk depends on. Valid until the next chunk runs."""

@@ -302,7 +302,7 @@ class Shooting:
         data, ends = self._rows(theta, self.sigma)
         gaps = self._gaps(theta, ends, self.sigma)
         total = (jnp.sum(data**2) + jnp.sum(gaps**2)) / self.measured
-        return Validation(total, jnp.maximum(jnp.max(jnp.abs(data)), jnp.max(jnp.abs(gaps))))
+        return Validation(total, jnp.maximum(jnp.max(jnp.abs(data)), jnp.max(jnp.abs(gaps))), total)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

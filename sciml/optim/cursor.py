@@ -40,24 +40,24 @@ class Cursor:
     step: int = 0
     evaluations: int = 0
     phase_start: tuple[int, float] = (0, math.inf)
-    """Evaluations before the phase, and the validation residual at its start."""
+    """Evaluations before the phase, and the validation level at its start."""
     running: bool = False
     growth: int = 1
     """Factor on the number of fixed points, doubled once if a second phase fails on too few."""
     good_at: int = 0
-    """Last step of a second phase at which the validation residual was below that of its start."""
+    """Last step of a second phase at which the validation level was below that of its start."""
     recovered_at: int = -1
     redraws: int = 0
     cycles: int = 0
     rollbacks: int = 0
-    best_validation: float = math.inf
-    best_worst: float = math.inf
+    best: tuple[float, float, float] = (math.inf, math.inf, math.inf)
+    """The `Validation` of the best state: mean square, worst residual, level."""
     slab: int = 0
     """The slab of time that is trained."""
-    slab_validations: list[tuple[float, float]] = field(default_factory=list)
-    """Mean square and worst residual of the slabs that are done."""
+    slab_validations: list[tuple[float, float, float]] = field(default_factory=list)
+    """The `Validation` of the slabs that are done."""
     plateau_marks: list[float] = field(default_factory=list)
-    """Best validation residual at the start of each plateau trigger's window."""
+    """Best validation level at the start of each plateau trigger's window."""
     records: list[PhaseRecord] = field(default_factory=list)
     switch: dict[str, Any] | None = None
     outcome: str | None = None
@@ -68,10 +68,13 @@ class Cursor:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Cursor:
-        """The inverse of `as_dict`."""
+        """The inverse of `as_dict`. Raises `ConfigError` for what another version of sciml has written."""
+        if missing := cls.__dataclass_fields__.keys() - stored.keys():
+            raise ConfigError(f"the checkpoint says nothing of '{min(missing)}': another version of sciml wrote it; run anew")
         known = {key: value for key, value in stored.items() if key in cls.__dataclass_fields__}
         known["records"] = [PhaseRecord(**record) for record in stored["records"]]
         known["phase_start"] = tuple(stored["phase_start"])
+        known["best"] = tuple(stored["best"])
         known["slab_validations"] = [tuple(each) for each in stored["slab_validations"]]
         return cls(**known)
 

@@ -70,10 +70,8 @@ def training_part(snapshot: Snapshot, outcome: Outcome, ended_by: str) -> dict[s
 
     `ended_by` says why the phase that was running ended, where one was. `validation` is that of the state that is returned.
     """
-    from sciml.objective import Validation
-
-    at_target = ended_by == TARGET_ERROR
-    returned = Validation(snapshot.validation, snapshot.worst) if at_target else snapshot.best_validation
+    at_target, best = ended_by == TARGET_ERROR, snapshot.best_validation
+    mean_square, worst = (snapshot.validation, snapshot.worst) if at_target else (best.mean_square, best.worst)
     phases = [record._asdict() for record in snapshot.phases]
     steps = snapshot.step - sum(phase["steps"] for phase in phases)
     if steps > 0:
@@ -85,7 +83,7 @@ def training_part(snapshot: Snapshot, outcome: Outcome, ended_by: str) -> dict[s
         "step": snapshot.step,
         "phases": phases,
         "switch": snapshot.switch,
-        "validation": {"mean_square": returned.mean_square, "worst": returned.worst},
+        "validation": {"mean_square": mean_square, "worst": worst},
     }
 
 

@@ -129,14 +129,15 @@ def test_weights_of_terms_that_do_not_exist(objective: Objective) -> None:
         changed(objective, weights={"initial": 2.0})
 
 
-def test_validation_is_the_weighted_mean_square_and_the_worst_residual(objective: Objective, batch: tuple) -> None:
+def test_validation_is_the_weighted_mean_square_the_worst_residual_and_the_level(objective: Objective, batch: tuple) -> None:
     validation = jax.jit(objective.validate)(objective.start, batch)
     residuals = [
         np.asarray(each)
         for each in jax.jit(lambda theta: [objective.residuals(theta, *item) for item in enumerate(batch)])(objective.start)
     ]
-    expected = sum(weight * np.mean(each**2) for weight, each in zip([1.0, 3.0, 1.0], residuals, strict=True))
-    assert float(validation.mean_square) == pytest.approx(expected, rel=1e-12)
+    weighted = list(zip([1.0, 3.0, 1.0], residuals, strict=True))
+    assert float(validation.mean_square) == pytest.approx(sum(weight * np.mean(each**2) for weight, each in weighted), rel=1e-12)
+    assert float(validation.level) == pytest.approx(sum(weight * np.mean(np.abs(each)) ** 2 for weight, each in weighted), rel=1e-12)
     assert float(validation.worst) == pytest.approx(max(np.abs(each).max() for each in residuals), rel=1e-12)
 
 

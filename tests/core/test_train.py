@@ -280,7 +280,7 @@ def test_the_switch_tells_the_truth(decay: sciml.Experiment, until: tuple, by: s
 
 
 def test_a_second_phase_on_a_plateau(decay: sciml.Experiment, monkeypatch) -> None:
-    """Its measure is the best validation residual."""
+    """Its measure is the best validation level."""
     monkeypatch.setattr(loop, "BEST_EVERY", 5)
     phase = sciml.LBFGS(steps=200, memory=5, redraw=0, until=(sciml.Plateau(window=10, improvement=0.999999999),))
     record = Record(decay, [phase], every=50)
@@ -294,13 +294,13 @@ def test_the_best_state_by_validation_is_returned(decay: sciml.Experiment, monke
     """With steps so large that the loss goes up and down; not the last one, and not the one with the lowest training loss."""
     monkeypatch.setattr(loop, "BEST_EVERY", 5)
     record = Record(decay, [sciml.Adam(steps=60, learning_rate=0.3, until=())], every=5)
-    validations = [snapshot.validation for snapshot in record.snapshots]
-    lowest = int(np.argmin(validations))
-    assert lowest != len(validations) - 1
+    levels = [snapshot.level for snapshot in record.snapshots]
+    lowest = int(np.argmin(levels))
+    assert lowest != len(levels) - 1
     assert record.last.best.tobytes() == record.snapshots[lowest].trainable.tobytes()
     assert record.last.trainable.tobytes() == record.snapshots[-1].trainable.tobytes() != record.last.best.tobytes()
     for number, snapshot in enumerate(record.snapshots):
-        assert snapshot.best.tobytes() == record.snapshots[int(np.argmin(validations[: number + 1]))].trainable.tobytes()
+        assert snapshot.best.tobytes() == record.snapshots[int(np.argmin(levels[: number + 1]))].trainable.tobytes()
 
 
 # -- fall-back ----------------------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_a_second_phase_that_fits_its_points_alone_goes_back_to_the_best_state(m
     """Here every step away from the start makes the residual on fresh points larger; the phase after the last cycle is let run."""
     monkeypatch.setattr(loop, "BEST_EVERY", 10)
     monkeypatch.setattr(loop, "OVERFIT", 30)
-    away = lambda self, theta, batch: loop.Validation(1 + jnp.sum((theta - self.start) ** 2), jnp.ones(()))  # noqa: E731
+    away = lambda self, theta, batch: loop.Validation(jnp.ones(()), jnp.ones(()), 1 + jnp.sum((theta - self.start) ** 2))  # noqa: E731
     monkeypatch.setattr(type(experiment(Decay()).objective), "validate", away)
     made = experiment(Decay())
     record = Record(made, [sciml.Adam(steps=20, learning_rate=0.01, until=()), sciml.Broyden(steps=60, until=until)], every=10)

@@ -76,6 +76,7 @@ class FakeExperiment:
             "nsr_windows": (),
             "gradient_norm": float("inf"),
             "validation": 2 / step,
+            "level": 1 / step,
             "worst": 3 / step,
             "unknowns": {"D": best[0]},
             "events": events,
@@ -83,7 +84,7 @@ class FakeExperiment:
             "outcome": ended if done else None,
             "trainable": best,
             "best": best,
-            "best_validation": Validation(2 / step, 3 / step),
+            "best_validation": Validation(2 / step, 3 / step, 1 / step),
             "checkpoint": checkpoint,
         }
         return Snapshot(**known)
