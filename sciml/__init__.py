@@ -33,10 +33,16 @@ if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered as Discovered
     from sciml.dynamics.noise import Counts as Counts
     from sciml.dynamics.noise import Gaussian as Gaussian
+    from sciml.dynamics.library import Library as Library
+    from sciml.dynamics.library import functions as functions
+    from sciml.dynamics.library import polynomials as polynomials
+    from sciml.dynamics.library import products as products
+    from sciml.dynamics.library import user_terms as user_terms
     from sciml.dynamics.noise import LogNormal as LogNormal
     from sciml.dynamics.preparing import discover as discover
     from sciml.dynamics.problem import Dynamics as Dynamics
     from sciml.dynamics.series import TimeSeries as TimeSeries
+    from sciml.dynamics.vector_fields import VectorField as VectorField
     from sciml.errors import ConfigError as ConfigError
     from sciml.errors import Outcome as Outcome
     from sciml.errors import ProblemError as ProblemError
@@ -52,11 +58,17 @@ if TYPE_CHECKING:
     from sciml.settings import LBFGS as LBFGS
     from sciml.settings import Adam as Adam
     from sciml.settings import Broyden as Broyden
+    from sciml.settings import GivenField as GivenField
+    from sciml.settings import Integrator as Integrator
     from sciml.settings import LineSearch as LineSearch
     from sciml.settings import Network as Network
+    from sciml.settings import NeuralField as NeuralField
     from sciml.settings import Noise as Noise
     from sciml.settings import Plateau as Plateau
     from sciml.settings import Points as Points
+    from sciml.settings import Shooting as Shooting
+    from sciml.settings import SparseField as SparseField
+    from sciml.settings import UniversalField as UniversalField
     from sciml.solution import Solution as Solution
     from sciml.solve import Experiment as Experiment
     from sciml.solve import prepare as prepare
@@ -79,17 +91,34 @@ _HOMES = {
     "sciml.data": ("Data",),
     "sciml.domain": ("Box",),
     "sciml.dynamics.discovered": ("Discovered",),
+    "sciml.dynamics.library": ("Library", "functions", "polynomials", "products", "user_terms"),
     "sciml.dynamics.preparing": ("discover",),
     "sciml.dynamics.noise": ("Counts", "Gaussian", "LogNormal"),
     "sciml.dynamics.problem": ("Dynamics",),
     "sciml.dynamics.series": ("TimeSeries",),
+    "sciml.dynamics.vector_fields": ("VectorField",),
     "sciml.errors": ("ConfigError", "Outcome", "ProblemError", "RunError", "ScimlError"),
     "sciml.nets.mlp": ("MLP",),
     "sciml.problem": ("Problem",),
     "sciml.reference": ("Reference",),
     "sciml.runs.catalog": ("available", "new_problem"),
     "sciml.runs.commands": ("resume", "run"),
-    "sciml.settings": ("LBFGS", "Adam", "Broyden", "LineSearch", "Network", "Noise", "Plateau", "Points"),
+    "sciml.settings": (
+        "LBFGS",
+        "Adam",
+        "Broyden",
+        "GivenField",
+        "Integrator",
+        "LineSearch",
+        "Network",
+        "NeuralField",
+        "Noise",
+        "Plateau",
+        "Points",
+        "Shooting",
+        "SparseField",
+        "UniversalField",
+    ),
     "sciml.solution": ("Solution",),
     "sciml.solve": ("Experiment", "prepare", "solve", "solve_seeds"),
     "sciml.unknown": ("Unknown",),

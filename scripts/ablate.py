@@ -14,26 +14,37 @@ points x 2, x 4  more collocation points
 slabs 4          four time slabs of a quarter of the iterations each
 balanced         terms weighted so that their gradients are of one size at the end of a first phase (after Wang, Teng & Perdikaris 2021)
 continued        with four times the diffusion for a first phase and a quarter of the second, then as it is for the other three
+natural units    the network sees coordinates that are not periodic in units of sqrt(D / r) and 1 / r, where these are the shorter ones
+attention        points of the second phase drawn uniformly, each residual weighted by its size at the last redraw (after Anagnostopoulos
+                 et al. 2024, equation 7, where that has become stationary)
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from accuracy import UNSEEN
+from jax import Array
 from journal import Row, measure_missing
 
 from sciml import Dirichlet, Initial, Problem
+from sciml.derivatives import Jet, MultiIndex
 from sciml.device import configure
+from sciml.nets.mlp import MLP
+from sciml.objective import Block, Objective
 from sciml.runs import build, catalog
 from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import ProblemConfig, find_document, parse_config
@@ -43,6 +54,9 @@ from sciml.train import train
 PROBLEMS = ("fisher_kpp", "nagumo", "diffusion_reaction", "reaction_rho5", "poisson_2d", "heat_2d", "burgers", "allen_cahn_smooth")
 DIFFUSION = ("D", "nu")
 """What problems call it."""
+REACTION = ("r", "k", "rho")
+LEAST_ATTENTION = 0.1
+"""Weight of a point without residual, where that of the point with the largest one is 1.1."""
 Arguments = dict[str, Any]
 
 
@@ -87,7 +101,8 @@ def measure(problem: str, variant: str, steps: int, seed: int) -> Row:
     }
     began = time.perf_counter()
     subject, settings = VARIANTS[variant](subject, settings)
-    experiment = prepare(subject, **settings)
+    with patch.object(sys.modules["sciml.solve"], "Objective", Attentive if variant == "attention" else Objective):
+        experiment = prepare(subject, **settings)
     *_, last = experiment.train()
     seconds = time.perf_counter() - began
     error = experiment.error(last.best)
@@ -116,6 +131,8 @@ def fits(variant: str, problem: Problem) -> bool:
         return bool(soft)
     if variant == "continued":
         return any(field.name in DIFFUSION for field in fields(problem))
+    if variant == "natural units":
+        return max(natural_units(problem, prepare(problem).objective)) > 1
     return True
 
 
@@ -181,6 +198,69 @@ def continued(problem: Problem, settings: Arguments) -> tuple[Problem, Arguments
     return problem, settings | {"phases": (rest,), "warm_start": last.best}
 
 
+class InUnits(eqx.Module):
+    """A perceptron whose inputs are multiplied first."""
+
+    inner: MLP
+    factors: tuple[float, ...] = eqx.field(static=True)
+
+    def __call__(self, inputs: Array) -> Array:
+        return self.inner(inputs * jnp.asarray(self.factors, inputs.dtype))
+
+    def jet(self, inputs: Jet, indices: tuple[MultiIndex, ...]) -> Jet:
+        """As that of the perceptron."""
+        factors = jnp.asarray(self.factors)[:, None]
+        return self.inner.jet({index: factors * value for index, value in inputs.items()}, indices)
+
+
+def natural_units(problem: Problem, objective: Objective) -> tuple[float, ...]:
+    """For each input of the network, how many natural units are in one of its own; one where these are longer, or it is periodic."""
+    found = {field.name: float(getattr(problem, field.name)) for field in fields(problem)}
+    rate = next((found[name] for name in REACTION if name in found), None)
+    diffusion = next((found[name] for name in DIFFUSION if name in found), None)
+    features, factors = objective.model.features, []
+    for axis, kind in enumerate(features.kinds):
+        half = (features.domain.upper[axis] - features.domain.lower[axis]) / 2
+        if kind != "linear":
+            factors += [1.0] * ((2 if kind == "periodic" else 1) * features.harmonics)
+        elif features.domain.coordinates[axis] == "t":
+            factors.append(max(1.0, half * rate) if rate else 1.0)
+        else:
+            factors.append(max(1.0, half / math.sqrt(diffusion / rate)) if rate and diffusion else 1.0)
+    return tuple(factors)
+
+
+def in_natural_units(problem: Problem, settings: Arguments) -> tuple[Problem, Arguments]:
+    """The same network, drawn by the same seed, with scaled inputs."""
+    objective = prepare(problem, **settings).objective
+    return problem, settings | {"network": InUnits(objective.model.network, natural_units(problem, objective))}
+
+
+class Attentive(Objective):
+    """Weights points of a second phase by the size of their residuals instead of choosing points by it."""
+
+    def redraw(self, key: Array, theta: Array, counts: Any = None) -> tuple[Array, ...]:
+        """Uniform points of the equation with their weight, mean square one, as a further coordinate."""
+        first, *rest = self.draw(key, counts)
+        size = self.residual_size(theta, first)
+        weight = LEAST_ATTENTION + size / jnp.max(size)
+        weight = weight / jnp.sqrt(jnp.mean(weight**2))
+        return (jnp.concatenate([first, weight[None, :, None]], axis=-1), *rest)
+
+    def prepare(self, points: Any) -> tuple[Block, ...]:
+        """The weights are known values of their blocks."""
+        count = self.terms[0].dimension
+        first, *rest = super().prepare((points[0][..., :count], *points[1:]))
+        if points[0].shape[-1] > count:
+            first = first._replace(known=(points[0][0, :, count].reshape(first.points.shape[0], -1),))
+        return (first, *rest)
+
+    def block_residuals(self, theta: Array, number: int, block: Block) -> Array:
+        """Weighted where there are weights: not in a first phase, and not for validation."""
+        residuals = super().block_residuals(theta, number, block)
+        return residuals * block.known[0] if number == 0 and block.known else residuals
+
+
 VARIANTS: dict[str, Callable[[Problem, Arguments], tuple[Problem, Arguments]]] = {
     "as shipped": as_shipped,
     "hard": partial(conditions, hard=True),
@@ -191,6 +271,8 @@ VARIANTS: dict[str, Callable[[Problem, Arguments], tuple[Problem, Arguments]]] =
     "slabs 4": partial(slabs, count=4),
     "balanced": balanced,
     "continued": continued,
+    "natural units": in_natural_units,
+    "attention": as_shipped,
 }
 
 

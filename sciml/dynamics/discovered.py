@@ -263,7 +263,9 @@ class Discovered:
                 shares[np.nonzero(sparse.active)] = sparse.shares
                 variables["inclusion"] = (("term", "state"), shares, {"long_name": "how often resamples of the data choose the term"})
             coordinates |= {"term": (("term",), list(sparse.library.names()), {}), "state": (("state",), list(self.states), {})}
-            stored |= {"library": library_text(sparse.library), "states": json.dumps(self.states)}
+            stored |= {"states": json.dumps(self.states)}
+            if all(term.function is None for term in sparse.library.terms):  # a run's library never has functions of the user's
+                stored |= {"library": library_text(sparse.library)}
         return Labelled(variables, coordinates, about | stored)
 
     def plot(self, path: str | Path | None = None) -> Figure:
@@ -386,9 +388,7 @@ def _sparse_part(found: VectorField) -> SparseLibrary | None:
 
 
 def library_text(library: Library) -> str:
-    """A library as JSON. Raises `ProblemError` for one with functions of the user's own."""
-    if any(term.function is not None for term in library.terms):
-        raise ProblemError("a library with functions of your own cannot be written to a file; use sciml.discover in Python")
+    """A library without functions of the user's own as JSON."""
     terms = [
         [[factor.function, [(int(index), float(weight)) for index, weight in factor.weights], int(factor.power)] for factor in term.factors]
         for term in library.terms

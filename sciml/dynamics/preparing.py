@@ -20,6 +20,7 @@ from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.stages import check_start, fixed_steps, lengths, resolve_phases, stage_of
 from sciml.dynamics.starting_fields import FieldSettings, build_field, match, names_of_states
+from sciml.dynamics.starting_terms import own_libraries
 from sciml.dynamics.vector_fields import VectorField
 from sciml.errors import Outcome, ProblemError
 from sciml.settings import GivenField, Integrator, Phase, SparseField, UniversalField
@@ -45,8 +46,9 @@ def prepare(
 ) -> Discovery:
     """Builds and checks a Discovery from a series or a `Dynamics`.
 
-    `vector_field` is one of `sciml.settings`' fields, or a module: a `VectorField`, or any Equinox or Flax NNX module that maps scaled
-    states and controls to scaled derivatives. Raises `ProblemError` for all that can be found before training.
+    `vector_field` is one of `sciml.settings`' fields, a library of candidate terms or several (`sciml.polynomials(("x", "y"), 3)`) for a
+    series, or a module: a `VectorField`, or any Equinox or Flax NNX module that maps scaled states and controls to scaled derivatives.
+    Raises `ProblemError` for all that can be found before training.
     """
     configure(precision)
     problem = subject if isinstance(subject, Dynamics) else None
@@ -59,10 +61,13 @@ def prepare(
     settings = vector_field if isinstance(vector_field, FieldSettings) else GivenField() if problem is not None else SparseField()
     if isinstance(settings, GivenField | UniversalField) and problem is None:
         raise ProblemError(f'vector_field.kind = "{settings.kind}" needs a problem with a vector field of its own; a series alone has none')
+    libraries = own_libraries(vector_field, train_series)
+    if libraries and problem is not None:
+        raise ProblemError("vector_field: a library is for a series alone; give the problem vector_field=sciml.UniversalField()")
     states = names_of_states(settings, problem, train_series)
     begin = look(train_series, noise, states, problem)
-    module = None if vector_field is None or isinstance(vector_field, FieldSettings) else vector_field
-    field = build_field(settings, module, problem, train_series, noise, states, begin, seed)
+    module = None if libraries or isinstance(vector_field, FieldSettings) else vector_field
+    field = build_field(settings, module, libraries, problem, train_series, noise, states, begin, seed)
     if vector_fields.has_network(field):
         field = match(field, train_series, begin)
     integrator, windows = integrator or Integrator(), shooting or ShootingSettings()
@@ -90,8 +95,8 @@ def discover(subject: TimeSeries | Dynamics, *, progress: bool = True, every: in
     """Finds the dynamics behind a series, or the coefficients of a user's own `Dynamics`; returns what was found.
 
     `settings`: `hold_out` (last rows of each trajectory, forecast instead of fitted), `noise` (`Gaussian()`, `LogNormal()`, `Counts()`),
-    `vector_field` (settings such as `sciml.settings.NeuralField(hidden=1)`, or a module), `shooting`, `integrator`, `phases`, `seed`,
-    `precision`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError` for all that can be
+    `vector_field` (settings such as `sciml.NeuralField(hidden=1)`, a library of candidate terms, or a module), `shooting`, `integrator`,
+    `phases`, `seed`, `precision`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError` for all that can be
     found before training, and `ConfigError` where this process already computes in another precision.
     """
     experiment = prepare(subject, **settings)

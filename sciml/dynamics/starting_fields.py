@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from sciml.dynamics import levenberg_marquardt, vector_fields
 from sciml.dynamics.first_look import Start, velocity
+from sciml.dynamics.library import Library
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
@@ -42,6 +44,7 @@ def names_of_states(settings: FieldSettings, problem: Dynamics | None, series: T
 def build_field(
     settings: FieldSettings,
     module: Any,
+    libraries: Sequence[Library],
     problem: Dynamics | None,
     series: TimeSeries,
     noise: Noise,
@@ -49,7 +52,7 @@ def build_field(
     begin: Start,
     seed: int,
 ) -> VectorField:
-    """The vector field that the settings, or a module, describe."""
+    """The vector field that the settings, a module, or libraries of candidate terms describe."""
     if isinstance(module, VectorField):
         return module
     scaling = _scaling(series, begin)
@@ -62,7 +65,7 @@ def build_field(
         assert problem is not None
         return Given(problem)
     if isinstance(settings, SparseField):
-        library, coefficients, inclusion = sparse_start(series, noise, settings)
+        library, coefficients, inclusion = sparse_start(series, noise, settings, libraries)
         return SparseLibrary(library, coefficients, states, series.names, inclusion)
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,17 +12,38 @@ from sciml.dynamics.library import Factor, Library, Term, functions, polynomials
 from sciml.dynamics.noise import LogNormal, Noise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.sparse import SparseModel, affordable, discover_sparse
+from sciml.errors import ProblemError
 from sciml.settings import SparseField
 
 
-def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField) -> tuple[Library, np.ndarray, np.ndarray]:
+def own_libraries(given: Any, series: TimeSeries) -> tuple[Library, ...]:
+    """The candidate terms that a user gives as a library or several; none where `given` is something else.
+
+    Raises `ProblemError` for a library over other variables than the series has, or without terms.
+    """
+    libraries = (given,) if isinstance(given, Library) else tuple(given) if isinstance(given, Sequence) else ()
+    variables = (*series.names, *series.control_names)
+    for library in libraries:
+        if not isinstance(library, Library):
+            raise ProblemError(f"vector_field: {type(library).__name__} is not a library; sciml.polynomials({variables}, 2) makes one")
+        if library.variables != variables or not library.terms:
+            raise ProblemError(
+                f"vector_field: a library of {len(library)} terms over {', '.join(library.variables) or 'nothing'}; "
+                f"it needs terms over {', '.join(variables)}, in this order"
+            )
+    return libraries
+
+
+def sparse_start(
+    series: TimeSeries, noise: Noise, settings: SparseField, libraries: Sequence[Library] = ()
+) -> tuple[Library, np.ndarray, np.ndarray]:
     """The terms that the data choose, their coefficients and inclusion probabilities `(terms, states)`: what the fit begins with.
 
     Where errors are factors, logarithms are what has normal errors, and their derivatives are growth rates: terms are then chosen
     for x'/x as a polynomial of the states, of degree one or, where there are enough data, two, if nothing else is asked for.
     """
-    if not isinstance(noise, LogNormal):
-        model = discover_sparse(series, _library(settings, series))
+    if libraries or not isinstance(noise, LogNormal):
+        model = discover_sparse(series, libraries or _library(settings, series))
         return model.library, model.coefficients, model.inclusion
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
     degrees = (1, 2) if settings.degree is None else (max(settings.degree - 1, 1),)

@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
 from sciml.dynamics.discovered import library_from, library_text
-from sciml.dynamics.library import functions, polynomials, user_terms
+from sciml.dynamics.library import functions, polynomials
 from sciml.dynamics.preparing import prepare
 from sciml.dynamics.stages import lengths
 from sciml.errors import ProblemError
@@ -95,8 +97,32 @@ def test_a_series_alone_has_no_field_of_its_own():
 def test_a_library_survives_its_text():
     library = polynomials(("x", "y"), 3) + functions(("x", "y"), ("sin",), (1.0, 2.0))
     assert library_from(library_text(library)) == library
-    with pytest.raises(ProblemError, match="functions of your own"):
-        library_text(user_terms(("x",), drag=lambda x: x**2))
+
+
+def test_terms_of_the_users_own_are_found():
+    times = np.linspace(0.0, 6.0, 61)
+    values = solve_ivp(lambda _, x: 0.3 - 0.7 * x**1.5, (0.0, 6.0), [2.0], t_eval=times, rtol=1e-10, atol=1e-12).y.T
+    series = sciml.TimeSeries.from_arrays(times, values + 1e-3 * np.random.default_rng(0).normal(size=values.shape), ("x",))
+    library = sciml.polynomials(("x",), 2) + sciml.user_terms(("x",), drag=lambda x: jnp.abs(x) ** 1.5)
+    found = sciml.discover(series, vector_field=library, progress=False)
+    assert set(found.coefficients) == {"x': 1", "x': drag"}
+    assert found.coefficients["x': drag"].value == pytest.approx(-0.7, abs=4 * found.coefficients["x': drag"].standard_error)
+    assert "drag" in found.equations()
+    assert list(found.to_xarray()["term"].values) == list(library.names())
+
+
+@pytest.mark.parametrize(
+    ("library", "message"),
+    [
+        (polynomials(("y",), 2), "3 terms over y; it needs terms over x, in this order"),
+        (polynomials(("x",), 2).without(["1", "x", "x^2"]), "0 terms over x"),
+        (["x", "x y"], r"str is not a library; sciml.polynomials\(\('x',\), 2\) makes one"),
+    ],
+)
+def test_a_library_that_does_not_fit_the_series_is_told(library, message):
+    series = sciml.TimeSeries.from_arrays(np.arange(20.0), np.sin(np.arange(20.0))[:, None], ("x",))
+    with pytest.raises(ProblemError, match=message):
+        prepare(series, vector_field=library)
 
 
 @pytest.mark.parametrize(
