@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from sciml.data import Data as Data
     from sciml.domain import Box as Box
     from sciml.dynamics.discovered import Discovered as Discovered
-    from sciml.dynamics.noise import Counts as Counts
-    from sciml.dynamics.noise import Gaussian as Gaussian
     from sciml.dynamics.library import Library as Library
     from sciml.dynamics.library import functions as functions
     from sciml.dynamics.library import polynomials as polynomials
     from sciml.dynamics.library import products as products
     from sciml.dynamics.library import user_terms as user_terms
+    from sciml.dynamics.noise import Counts as Counts
+    from sciml.dynamics.noise import Gaussian as Gaussian
     from sciml.dynamics.noise import LogNormal as LogNormal
     from sciml.dynamics.preparing import discover as discover
     from sciml.dynamics.problem import Dynamics as Dynamics

@@ -60,6 +60,9 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, for example network.width=30; may be repeated.")
 ]
 Problems = Annotated[Path | None, typer.Option("--problems", metavar="DIR", help="Look for problems and configs here first.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+Precision = Annotated[str | None, typer.Option(help="float64 or float32.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print result.json instead of a summary.")]
 
@@ -83,9 +86,9 @@ def run(
     overrides: Overrides = [],
     seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the run directory.")] = Path("runs"),
-    device: Annotated[str | None, typer.Option(help="auto, cpu, gpu or tpu.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    precision: Annotated[str | None, typer.Option(help="float64 or float32.")] = None,
+    device: Device = None,
+    threads: Threads = None,
+    precision: Precision = None,
     problems: Problems = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -96,10 +99,15 @@ def run(
     """
     from sciml.runs import commands
 
-    options = {"execution.device": device, "execution.threads": threads, "precision": precision}
-    typed = [f"{key}={value}" for key, value in options.items() if value is not None]
-    result = commands.run(name, overrides=[*overrides, *typed], seed=seed, out=out, problems=problems, progress=not quiet)
+    typed = [*overrides, *_execution(device, threads, precision)]
+    result = commands.run(name, overrides=typed, seed=seed, out=out, problems=problems, progress=not quiet)
     _finish(result, as_json)
+
+
+def _execution(device: str | None, threads: int | None, precision: str | None) -> list[str]:
+    """Options of their own as settings."""
+    options = {"execution.device": device, "execution.threads": threads, "precision": precision}
+    return [f"{key}={value}" for key, value in options.items() if value is not None]
 
 
 @app.command()
@@ -238,6 +246,9 @@ def discover(
     overrides: Overrides = [],
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the run directory.")] = Path("runs"),
+    device: Device = None,
+    threads: Threads = None,
+    precision: Precision = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -258,7 +269,7 @@ def discover(
         "vector_field": {"kind": field},
         "seed": seed,
     }
-    result = commands.run(document, overrides=overrides, out=out, progress=not quiet)
+    result = commands.run(document, overrides=[*overrides, *_execution(device, threads, precision)], out=out, progress=not quiet)
     _finish(result, as_json)
 
 

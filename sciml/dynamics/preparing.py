@@ -96,8 +96,8 @@ def discover(subject: TimeSeries | Dynamics, *, progress: bool = True, every: in
 
     `settings`: `hold_out` (last rows of each trajectory, forecast instead of fitted), `noise` (`Gaussian()`, `LogNormal()`, `Counts()`),
     `vector_field` (settings such as `sciml.NeuralField(hidden=1)`, a library of candidate terms, or a module), `shooting`, `integrator`,
-    `phases`, `seed`, `precision`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError` for all that can be
-    found before training, and `ConfigError` where this process already computes in another precision.
+    `phases`, `seed`, `precision`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError`
+    for all that can be found before training, and `ConfigError` where this process already computes in another precision.
     """
     experiment = prepare(subject, **settings)
     history: list[dict[str, Any]] = []

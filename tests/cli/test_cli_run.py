@@ -93,6 +93,22 @@ def test_predict_refuses_points_without_a_coordinate(small, tmp_path):
     assert "there is no column 'y'" in done.stderr
 
 
+def test_discover_makes_a_run_of_a_table(tmp_path):
+    times = np.linspace(0.0, 4.0, 21)
+    values = 3 * np.exp(-0.5 * times) + 0.01 * np.random.default_rng(0).standard_normal(21)
+    table = tmp_path / "cooling.csv"
+    table.write_text("t,x\n" + "".join(f"{t},{x}\n" for t, x in zip(times, values, strict=True)))
+    options = ("--noise", "gaussian", "--hold-out", "3", "--threads", "1", "--set", "vector_field.degree=2", "--quiet", "--json")
+    done = sciml("discover", table, *options, "--out", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["coefficients"]
+    assert set(found) == {"x': x"}
+    assert found["x': x"]["lower"] < -0.5 < found["x': x"]["upper"]
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert (directory / "series.csv").read_bytes() == table.read_bytes()
+    assert "threads = 1" in (directory / "config.toml").read_text()
+
+
 def test_a_run_goes_on_without_the_run_it_was_warmed_by(small, tmp_path):
     gone = tmp_path / "gone"
     shutil.copytree(small[0], gone)
