@@ -56,7 +56,9 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
     """The continuation of a trajectory at `times` (increasing; they may begin before its end), with its `LEVEL` band of new measurements.
 
     Starts from the estimated state of the trajectory's last window. The band comes from draws of all parameters and that state
-    from the normal distribution of the fit, with noise added. `controls` `(n, controls)` are held constant where not given.
+    from the normal distribution of the fit, with noise added; those of a network move the forecast as its derivatives say, for in most of
+    its directions they are far beyond where these hold for anything else (Immer, Korzepa & Bauer 2021, AISTATS 130, 703-711).
+    `controls` `(n, controls)` are held constant where not given.
     """
     times = np.asarray(times, float)
     windows = shooting.windows
@@ -74,10 +76,16 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
         inputs[:, column] = np.interp(grid, at, np.concatenate([shooting.series.controls[trajectory][before, column], controls[:, column]]))
     own = np.concatenate([np.arange(shooting.field_size), shooting.field_size + last * shooting.states + np.arange(shooting.states)])
     random = np.random.default_rng(seed)
-    drawn = fit.theta[own] + random.standard_normal((DRAWS, own.size)) @ _root(fit.covariance[np.ix_(own, own)]).T
-    ahead = jax.jit(jax.vmap(lambda own: _continue(shooting, own, last, jnp.asarray(grid), jnp.asarray(inputs))))
-    paths, shown = ahead(jnp.asarray(np.concatenate([fit.theta[own][None], drawn])))
-    path, values, many = jax.tree.map(lambda leaf: leaf[0], paths), shown[0], np.asarray(shown)[1:, place]
+    moves = random.standard_normal((DRAWS, own.size)) @ _root(fit.covariance[np.ix_(own, own)]).T
+    centre, ahead = jnp.asarray(fit.theta[own]), lambda own: _continue(shooting, own, last, jnp.asarray(grid), jnp.asarray(inputs))
+    if shooting.has_network:
+        scaled = lambda own: shooting.noise.scale(ahead(own)[1])  # noqa: E731
+        (path, values), slopes = jax.jit(lambda own: (ahead(own), jax.jacfwd(scaled)(own)))(centre)
+        drawn = shooting.noise.inverse(shooting.noise.scale(values)[None] + jnp.einsum("ncp,dp->dnc", slopes, jnp.asarray(moves)))
+    else:
+        paths, shown = jax.jit(jax.vmap(ahead))(jnp.concatenate([centre[None], centre + moves]))
+        path, values, drawn = jax.tree.map(lambda leaf: leaf[0], paths), shown[0], shown[1:]
+    many = np.asarray(drawn)[:, place]
     kept = np.isfinite(many).all(axis=(1, 2))
     lower, upper = _bands(shooting, fit, many[kept], random)
     return Band(

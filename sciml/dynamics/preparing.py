@@ -67,7 +67,7 @@ def prepare(
     states = names_of_states(settings, problem, train_series)
     begin = look(train_series, noise, states, problem)
     module = None if libraries or isinstance(vector_field, FieldSettings) else vector_field
-    field = build_field(settings, module, libraries, problem, train_series, noise, states, begin, seed)
+    field = build_field(settings, module, problem, train_series, noise, states, begin, seed, libraries)
     if vector_fields.has_network(field):
         field = match(field, train_series, begin)
     integrator, windows = integrator or Integrator(), shooting or ShootingSettings()

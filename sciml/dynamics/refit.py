@@ -27,6 +27,12 @@ SETTLED = 0.01
 QUIETEST = 1e-6
 """Smallest noise, relative to a channel's size: below it lies what the solver itself may be wrong by."""
 
+DENSE_LIMIT = 3000
+"""Trainable numbers up to which the covariance of a network is computed."""
+
+FAINT = 1e-6
+"""Precision of a starting state, in units of its size, before any data: as good as none, and nothing is singular."""
+
 VAGUE = 1.0
 """A standard error as large as the coefficient itself: not even its size is known."""
 
@@ -129,12 +135,32 @@ def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.nd
 
 
 def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray) -> Refit:
-    """A network as it was trained: the noise from its misfit, and nothing about what the data determine."""
-    counts = np.maximum(shooting.windows.mask.sum(axis=(0, 1)), 1)
-    sigma = np.sqrt(np.sum(misfits**2, axis=(0, 1)) / counts)
-    size = np.asarray(theta).size
-    empty = np.zeros((0, 0))
-    return Refit(np.asarray(theta), sigma, {}, empty, np.zeros((size, size)), float("nan"), True, 0)
+    """A network as it was trained: the noise from its misfit, the covariance from the curvature of data and prior together.
+
+    That is Laplace's approximation, and the noise is corrected for the numbers that the data determine (MacKay 1992, Neural Comput. 4,
+    448-472, equations 2.15 and 2.23). Beyond `DENSE_LIMIT` numbers, or where the solver does not reach all measured times, the
+    covariance is zero.
+    """
+    theta, sigma, left = jnp.asarray(theta, shooting.dtype), shooting.sigma, float("nan")
+    size, empty = theta.size, np.zeros((0, 0))
+    covariance = np.zeros((size, size))
+    linearise = jax.jit(shooting.linearise)
+    known = size <= DENSE_LIMIT and not shooting.lost(linearise(theta, sigma)[0])
+    if known:
+        covariance, left = _laplace(shooting, linearise(theta, sigma)[1])
+    sigma = noise_level(shooting, misfits, left if known else float(shooting.measured))
+    if known:
+        covariance, left = _laplace(shooting, linearise(theta, sigma)[1])
+    return Refit(np.asarray(theta), np.asarray(sigma), {}, empty, covariance, left, True, 0)
+
+
+def _laplace(shooting: Shooting, jacobian: Array) -> tuple[np.ndarray, float]:
+    """The covariance `(P, P)` under data and prior, and the degrees of freedom that are left."""
+    rows = np.asarray(jacobian)
+    before = np.concatenate([np.asarray(shooting.precisions), np.full(rows.shape[1] - shooting.field_size, FAINT)])
+    root = np.linalg.inv(np.linalg.qr(np.concatenate([rows, np.diag(before)]), mode="r"))
+    used = rows[np.asarray(shooting.measured_rows())] @ root
+    return root @ root.T, float(shooting.measured - np.sum(used**2))
 
 
 def recall(

@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from sciml.dynamics.integrate import Path, integrate, interpolate
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.series import TimeSeries
-from sciml.dynamics.vector_fields import VectorField
+from sciml.dynamics.vector_fields import VectorField, precisions
 from sciml.nets.model import trainable_mask
 from sciml.objective import MICRO_BATCHES, Evaluation, Instance, Validation
 from sciml.settings import Integrator
@@ -88,11 +88,11 @@ class Shooting:
 
     `theta` holds the field's trainable leaves, then the windows' starting states, each as its distance from `anchors` in units of
     `scale` (for positive states as the logarithm of the ratio to it). `sigma` `(channels,)` is the standard deviation of the noise
-    on the noise's own scale, and `continuity` the allowed gap between windows in units of it.
+    on the noise's own scale, and `continuity` the allowed gap between windows in units of it. Numbers of a network have a normal
+    distribution before any data (`vector_fields.precisions`), so that few noisy values are not fitted to the last digit.
     """
 
     devices: tuple[Any, ...] = ()
-    components = ("data", "continuity")
     terms = (_Term("shooting"),)
 
     def __init__(
@@ -124,7 +124,12 @@ class Shooting:
         self.field_size, self.count = int(start.size), len(self.windows.first)
         self.start = jnp.concatenate([start, jnp.zeros(self.count * self.states, self.dtype)])
         self.measured = int(self.windows.mask.sum())
-        self.weights = jnp.ones(2, self.dtype)
+        before = np.concatenate([np.zeros(0), *map(np.ravel, jax.tree.leaves(precisions(field)))])
+        self.precisions = jnp.asarray(before, self.dtype)
+        """`(field numbers,)`: one over the standard deviation before any data; zero where nothing is known."""
+        self.has_network = bool(before.any())
+        self.components = ("data", "continuity", "prior") if self.has_network else ("data", "continuity")
+        self.weights = jnp.ones(len(self.components), self.dtype)
         self._arrays = jax.tree.map(jnp.asarray, self.windows)
         self._forward = self.field_size + self.states <= FORWARD
 
@@ -301,13 +306,26 @@ class Shooting:
         """The loss and the largest residual; measured values are few, and all of them are trained on."""
         data, ends = self._rows(theta, self.sigma)
         gaps = self._gaps(theta, ends, self.sigma)
-        total = (jnp.sum(data**2) + jnp.sum(gaps**2)) / self.measured
+        total = (jnp.sum(data**2) + jnp.sum(gaps**2) + self._expected(theta)) / self.measured
         return Validation(total, jnp.maximum(jnp.max(jnp.abs(data)), jnp.max(jnp.abs(gaps))), total)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _expected(self, theta: Array) -> Array:
+        """Sum of squares of a network's numbers, in standard deviations before any data."""
+        return jnp.sum((self.precisions * theta[: self.field_size]) ** 2)
+
     def _grouped(self, theta: Array, groups: Array) -> tuple[Array, Array]:
-        """Shares of the components `(K, 2)` and of the gradient `(K, P)` that belong to groups of windows, weights `(K, W)`."""
+        """Shares of the components `(K, 2 or 3)` and of the gradient `(K, P)` that belong to groups of windows, weights `(K, W)`."""
+        parts, gradient = self._grouped_misfit(theta, groups)
+        if not self.has_network:
+            return parts, gradient
+        shares = jnp.sum(groups, axis=1)[:, None] / self.count
+        value, slope = jax.value_and_grad(lambda theta: self._expected(theta) / self.measured)(theta)
+        return jnp.concatenate([parts, shares * value], axis=1), gradient + shares * slope[None]
+
+    def _grouped_misfit(self, theta: Array, groups: Array) -> tuple[Array, Array]:
+        """The same without the prior."""
 
         def loss(theta: Array, group: Array) -> tuple[Array, Array]:
             data, ends = self._rows(theta, self.sigma, diffrax.RecursiveCheckpointAdjoint())

@@ -44,13 +44,13 @@ def names_of_states(settings: FieldSettings, problem: Dynamics | None, series: T
 def build_field(
     settings: FieldSettings,
     module: Any,
-    libraries: Sequence[Library],
     problem: Dynamics | None,
     series: TimeSeries,
     noise: Noise,
     states: tuple[str, ...],
     begin: Start,
     seed: int,
+    libraries: Sequence[Library] = (),
 ) -> VectorField:
     """The vector field that the settings, a module, or libraries of candidate terms describe."""
     if isinstance(module, VectorField):

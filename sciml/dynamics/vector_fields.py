@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -13,7 +14,11 @@ from jax import Array
 from sciml.dynamics.library import Library
 from sciml.dynamics.problem import Dynamics
 from sciml.nets.mlp import MLP
+from sciml.nets.model import trainable_mask
 from sciml.unknown import Unknown
+
+PRIOR = 5.0
+"""How much larger than their first draw a network's numbers are expected to become (docs/decisions/049-a-prior-for-networks.md)."""
 
 
 class VectorField(eqx.Module):
@@ -218,10 +223,27 @@ def has_network(field: VectorField) -> bool:
     return not isinstance(field.missing if isinstance(field, Universal) else field, Given | SparseLibrary)
 
 
+def precisions(field: VectorField) -> Any:
+    """One over the standard deviation that each trainable number has before any data, as a tree like the trainable leaves.
+
+    Numbers of a network are normal around zero, `PRIOR` times as wide as Glorot's (2010) distribution of the first draw (the square of
+    these precisions is the weight decay of MacKay 1992, Neural Comput. 4, 448-472); zero, nothing known, for all others.
+    """
+    trainable, _ = eqx.partition(field, trainable_mask(field))
+    nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape), trainable)
+    part = field.missing if isinstance(field, Universal) else field
+    if not isinstance(part, NeuralODE | SecondOrder):
+        return nothing
+    place = (lambda tree: tree.missing.network) if isinstance(field, Universal) else (lambda tree: tree.network)
+    return eqx.tree_at(place, nothing, jax.tree.map(_precision, place(trainable)))
+
+
+def _precision(numbers: Array) -> np.ndarray:
+    drawn = (2.0 / sum(numbers.shape[-2:])) ** 0.5 if numbers.ndim > 1 else 1.0
+    return np.full(numbers.shape, 1.0 / (PRIOR * drawn))
+
+
 def network(inputs: int, outputs: int, width: int, depth: int, activation: str, key: Array) -> MLP:
     """A perceptron whose last layer starts small, so that the field begins near zero and no trajectory runs away."""
     mlp = MLP(inputs, outputs, width, depth, activation, key=key)
     return eqx.tree_at(lambda net: net.weights[-1], mlp, 0.1 * mlp.weights[-1])
-
-
-__all__ = ["Given", "NeuralODE", "Scaling", "SecondOrder", "SparseLibrary", "Universal", "VectorField", "has_network", "network"]
