@@ -99,6 +99,19 @@ def test_a_library_survives_its_text():
     assert library_from(library_text(library)) == library
 
 
+def test_a_network_does_not_fit_the_noise_and_its_band_holds_what_comes():
+    """A state that nobody measured keeps the network from being read out."""
+    times, level = np.linspace(0.0, 8.0, 41), 0.05
+    truth = np.cos(1.5 * times) * np.exp(-0.1 * times)
+    values = (truth + level * np.random.default_rng(1).standard_normal(41))[:, None]
+    series = sciml.TimeSeries.from_arrays(times, values, ("x",))
+    found = sciml.discover(series, vector_field=sciml.NeuralField(width=12, depth=1, hidden=1), hold_out=8, progress=False)
+    assert 0.5 * level < found.fit.sigma[0] < 1.7 * level
+    band = found.bands[0]
+    assert np.mean((band.lower <= values[-8:]) & (values[-8:] <= band.upper)) >= 0.75
+    assert np.median(band.upper - band.lower) < 2.0
+
+
 def test_terms_of_the_users_own_are_found():
     times = np.linspace(0.0, 6.0, 61)
     values = solve_ivp(lambda _, x: 0.3 - 0.7 * x**1.5, (0.0, 6.0), [2.0], t_eval=times, rtol=1e-10, atol=1e-12).y.T

@@ -11,8 +11,9 @@ from systems import LotkaVolterra, lotka_volterra_path
 import sciml
 from sciml.dynamics.first_look import look
 from sciml.dynamics.shooting import Shooting, cut
+from sciml.dynamics.starting_fields import build_field
 from sciml.dynamics.vector_fields import Given
-from sciml.settings import Integrator
+from sciml.settings import Integrator, NeuralField
 
 
 def shooting_of(problem, intervals, continuity=0.5):
@@ -85,6 +86,28 @@ def test_random_groups_of_windows_add_up_to_all(shooting, theta):
     np.testing.assert_allclose(first.components, whole.components, rtol=1e-9)
     assert float(first.variance[0]) > 0
     assert float(first.variance[0]) != float(second.variance[0])
+
+
+def test_the_prior_of_a_network_is_part_of_loss_and_gradient():
+    problem = LotkaVolterra()
+    given = shooting_of(problem, 3)
+    begin = look(problem.measured, problem.noise, problem.states, problem)
+    network = given.with_field(
+        build_field(NeuralField(width=5, depth=1), None, None, problem.measured, problem.noise, ("x", "y"), begin, 0)
+    )
+    assert (given.components, network.components) == (("data", "continuity"), ("data", "continuity", "prior"))
+    theta = network.start + 0.1 * jax.random.normal(jax.random.key(0), network.start.shape)
+    value, gradient = jax.jit(lambda theta: network.value_and_gradient(theta, None))(theta)
+    rows = jax.jit(lambda theta: network.linearise(theta, network.sigma)[0])(theta)
+    prior = jnp.sum((network.precisions * theta[: network.field_size]) ** 2)
+    assert float(value) == pytest.approx(float(rows @ rows + prior) / network.measured, rel=1e-8)
+    assert float(network.validate(theta, None).mean_square) == pytest.approx(float(value), rel=1e-8)
+    direction = jax.random.normal(jax.random.key(1), theta.shape)
+    ahead, behind = (network.value_and_gradient(theta + step * direction, None)[0] for step in (1e-5, -1e-5))
+    assert float(gradient @ direction) == pytest.approx(float(ahead - behind) / 2e-5, rel=1e-5)
+    grouped = jax.jit(lambda theta: network.sample_and_evaluate(theta, jnp.asarray(1), {}))(theta)
+    np.testing.assert_allclose(grouped.gradient, gradient, rtol=1e-8, atol=1e-9 * float(jnp.max(jnp.abs(gradient))))
+    assert float(jnp.sum(grouped.components)) == pytest.approx(float(value), rel=1e-9)
 
 
 def test_at_the_truth_only_the_noise_is_left():

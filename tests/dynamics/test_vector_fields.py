@@ -14,7 +14,7 @@ from sciml.dynamics.library import polynomials
 from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
 from sciml.dynamics.starting_fields import build_field, match
 from sciml.dynamics.starting_terms import sparse_start
-from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
+from sciml.dynamics.vector_fields import PRIOR, Given, SparseLibrary, Universal, VectorField, precisions
 from sciml.errors import ProblemError
 from sciml.nets.model import trainable_mask
 from sciml.settings import GivenField, NeuralField, SparseField, UniversalField
@@ -165,3 +165,19 @@ def test_only_the_weights_of_a_sparse_field_are_trained():
     trained, _ = eqx.partition(field, trainable_mask(field))
     assert sum(leaf.size for leaf in jax.tree.leaves(trained)) == 3
     assert [float(value) for value in field.coefficients().values()] == [2.0, 3.0, -5.0]
+
+
+def test_only_a_network_has_a_prior():
+    """Its width is a multiple of that of the first draw: of an entry of a matrix, and one for a bias."""
+    for settings in (NeuralField(width=6, depth=1), UniversalField(width=6, depth=1)):
+        field, _ = built(settings)
+        part = field.missing if isinstance(field, Universal) else field
+        numbers = precisions(field)
+        found = numbers.missing.network if isinstance(field, Universal) else numbers.network
+        for weights, widths in zip(part.network.weights, found.weights, strict=True):
+            np.testing.assert_allclose(widths, np.sqrt(sum(weights.shape) / 2) / PRIOR)
+        for biases in found.biases:
+            np.testing.assert_allclose(biases, 1 / PRIOR)
+        if isinstance(field, Universal):
+            assert not any(np.any(each) for each in jax.tree.leaves(numbers.known))
+    assert not any(np.any(each) for each in jax.tree.leaves(precisions(built(GivenField())[0])))
