@@ -83,7 +83,7 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
         (path, values), slopes = jax.jit(lambda own: (ahead(own), jax.jacfwd(scaled)(own)))(centre)
         drawn = shooting.noise.inverse(shooting.noise.scale(values)[None] + jnp.einsum("ncp,dp->dnc", slopes, jnp.asarray(moves)))
     else:
-        paths, shown = jax.jit(jax.vmap(ahead))(jnp.concatenate([centre[None], centre + moves]))
+        paths, shown = jax.jit(jax.vmap(ahead))(jnp.concatenate([centre[None], fit.theta[own][None] + moves]))
         path, values, drawn = jax.tree.map(lambda leaf: leaf[0], paths), shown[0], shown[1:]
     many = np.asarray(drawn)[:, place]
     kept = np.isfinite(many).all(axis=(1, 2))
