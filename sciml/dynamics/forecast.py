@@ -78,7 +78,7 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
     random = np.random.default_rng(seed)
     moves = random.standard_normal((DRAWS, own.size)) @ _root(fit.covariance[np.ix_(own, own)]).T
     centre, ahead = jnp.asarray(fit.theta[own]), lambda own: _continue(shooting, own, last, jnp.asarray(grid), jnp.asarray(inputs))
-    if shooting.has_network:
+    if shooting.has_prior:
         scaled = lambda own: shooting.noise.scale(ahead(own)[1])  # noqa: E731
         (path, values), slopes = jax.jit(lambda own: (ahead(own), jax.jacfwd(scaled)(own)))(centre)
         drawn = shooting.noise.inverse(shooting.noise.scale(values)[None] + jnp.einsum("ncp,dp->dnc", slopes, jnp.asarray(moves)))

@@ -127,8 +127,8 @@ class Shooting:
         before = np.concatenate([np.zeros(0), *map(np.ravel, jax.tree.leaves(precisions(field)))])
         self.precisions = jnp.asarray(before, self.dtype)
         """`(field numbers,)`: one over the standard deviation before any data; zero where nothing is known."""
-        self.has_network = bool(before.any())
-        self.components = ("data", "continuity", "prior") if self.has_network else ("data", "continuity")
+        self.has_prior = bool(before.any())
+        self.components = ("data", "continuity", "prior") if self.has_prior else ("data", "continuity")
         self.weights = jnp.ones(len(self.components), self.dtype)
         self._arrays = jax.tree.map(jnp.asarray, self.windows)
         self._forward = self.field_size + self.states <= FORWARD
@@ -318,7 +318,7 @@ class Shooting:
     def _grouped(self, theta: Array, groups: Array) -> tuple[Array, Array]:
         """Shares of the components `(K, 2 or 3)` and of the gradient `(K, P)` that belong to groups of windows, weights `(K, W)`."""
         parts, gradient = self._grouped_misfit(theta, groups)
-        if not self.has_network:
+        if not self.has_prior:
             return parts, gradient
         shares = jnp.sum(groups, axis=1)[:, None] / self.count
         value, slope = jax.value_and_grad(lambda theta: self._expected(theta) / self.measured)(theta)
