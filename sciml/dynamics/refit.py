@@ -138,16 +138,18 @@ def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray)
     """A network as it was trained: the noise from its misfit, the covariance from the curvature of data and prior together.
 
     That is Laplace's approximation, and the noise is corrected for the numbers that the data determine (MacKay 1992, Neural Comput. 4,
-    448-472, equations 2.15 and 2.23). Beyond `DENSE_LIMIT` numbers, for a user's own field without prior, or where the solver does not reach all measured times, the
-    covariance is zero.
+    448-472). The covariance is zero beyond `DENSE_LIMIT` numbers, for a user's own field, which has no prior, and where the solver does
+    not reach all measured times.
     """
     theta, sigma, left = jnp.asarray(theta, shooting.dtype), shooting.sigma, float("nan")
     size, empty = theta.size, np.zeros((0, 0))
     covariance = np.zeros((size, size))
     linearise = jax.jit(shooting.linearise)
-    known = shooting.has_prior and size <= DENSE_LIMIT and not shooting.lost(linearise(theta, sigma)[0])
+    known = shooting.has_prior and size <= DENSE_LIMIT
     if known:
-        covariance, left = _laplace(shooting, linearise(theta, sigma)[1])
+        rows, jacobian = linearise(theta, sigma)
+        known = not shooting.lost(rows)
+        left = _laplace(shooting, jacobian)[1] if known else left
     sigma = noise_level(shooting, misfits, left if known else float(shooting.measured))
     if known:
         covariance, left = _laplace(shooting, linearise(theta, sigma)[1])
