@@ -1,13 +1,25 @@
-"""Precision, device and threads: set once, before any array exists, and said once."""
+"""Precision, device, threads and how programs are compiled: set once, before any array exists, and said once."""
 
 from __future__ import annotations
 
 import os
-from typing import Literal
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any, Literal
 
 from sciml.errors import ConfigError
 
 Precision = Literal["float64", "float32"]
+
+BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+"""XLA's settings for the CPU with which programs compile in about two thirds of the time: docs/decisions/050-brief-compilation.md."""
+
+FULL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+"""XLA's own choice, for what runs longer than it compiles."""
+
+KNOWING = "0.10."
+"""Versions of jaxlib that know both settings. One that does not know a flag ends the process."""
 
 _settled: dict[str, object] = {}
 """What the process computes with: JAX cannot change it once arrays exist."""
@@ -27,6 +39,7 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
     if threads is not None and hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, allowed[:threads])
+    _compile_briefly(device)
     import jax
 
     jax.config.update("jax_enable_x64", precision == "float64")
@@ -41,3 +54,27 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
         raise ConfigError(f"device '{device}' is not available here ({error}); use --device cpu") from error
     if device == "gpu" and found[0].platform != "gpu":
         raise ConfigError("device 'gpu' is not available here; install jax[cuda12] or use --device cpu")
+
+
+def optimised(function: Callable[..., Any], **settings: Any) -> Any:
+    """`jax.jit` of what runs longer than it compiles, with all of XLA's optimisations where `configure` gave them up for the rest."""
+    import jax
+
+    return jax.jit(function, compiler_options=FULL if "compilation" in _settled else None, **settings)
+
+
+def _compile_briefly(device: str) -> None:
+    """Asks XLA for BRIEF compilation where this process computes on a CPU and nobody asked for another."""
+    ours = [f"--{name}={str(value).lower()}" for name, value in BRIEF.items()]
+    stated = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag not in ours]  # a parent on another device may have left them
+    on_cpu = device == "cpu" or os.environ.get("JAX_PLATFORMS") == "cpu" or not _has_accelerator()
+    if on_cpu and version("jaxlib").startswith(KNOWING) and not any(name in flag for name in BRIEF for flag in stated):
+        stated += ours
+        _settled["compilation"] = "brief"
+    if stated or "XLA_FLAGS" in os.environ:
+        os.environ["XLA_FLAGS"] = " ".join(stated)
+
+
+def _has_accelerator() -> bool:
+    """Whether JAX will find a plugin for something that is not a CPU."""
+    return any(find_spec(name) is not None for name in ("jax_plugins", "libtpu"))

@@ -79,6 +79,8 @@ class Trainable(Protocol):
     start: Array
     weights: Array
     instance: Instance
+    runs_long: bool
+    """Whether training takes much longer than compiling with all optimisations does."""
 
     def at(self, instance: Instance) -> Trainable: ...
     @property
@@ -105,6 +107,8 @@ class Objective:
 
     `theta` holds the network's trainable arrays and the unknown coefficients. All methods are pure and may be traced.
     """
+
+    runs_long = True
 
     def __init__(
         self,

@@ -7,13 +7,13 @@ import jax
 import pytest
 
 import sciml
+from sciml.device import configure
 
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(sciml.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
 
-jax.config.update("jax_enable_x64", True)
+configure()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # most of what tests wait for is the compiling of small programs
 

@@ -41,12 +41,14 @@ class State(NamedTuple):
         return _half_square(self.residuals)
 
 
-def minimise(linearise: Linearise, theta: Array, steps: int = 100, tolerance: float = 1e-9) -> State:
+def minimise(linearise: Linearise, theta: Array, steps: int = 100, tolerance: float = 1e-9, pull: float = 0.0) -> State:
     """Minimises half the sum of squared residuals from `theta`, in at most `steps` evaluations of residuals and Jacobian.
 
     Damping by Nielsen's rule (Madsen, Nielsen & Tingleff 2004, equation 2.21) on variables scaled by the columns of the Jacobian
-    (Moré 1978). Converged is a step, or a predicted decrease of the sum of squares, that is relatively below `tolerance`.
+    (Moré 1978). Converged is a step, or a predicted decrease of the sum of squares, that is relatively below `tolerance`. The
+    distance from the start, times `pull`, counts as further residuals; so there may be fewer residuals than parameters.
     """
+    problem = _Problem(linearise, theta, pull)
     shapes = jax.eval_shape(linearise, theta)
     dtype = theta.dtype
     start = State(
@@ -65,14 +67,23 @@ def minimise(linearise: Linearise, theta: Array, steps: int = 100, tolerance: fl
     def running(state: State) -> Array:
         return (state.step < steps) & ~state.converged & (state.damping < LARGEST_DAMPING)
 
-    return jax.lax.while_loop(running, lambda state: _iterate(linearise, state, tolerance), start)
+    return jax.lax.while_loop(running, lambda state: _iterate(problem, state, tolerance), start)
 
 
-def _iterate(linearise: Linearise, state: State, tolerance: float) -> State:
+class _Problem(NamedTuple):
+    linearise: Linearise
+    home: Array
+    pull: float
+
+    def value(self, residuals: Array, theta: Array) -> Array:
+        return _half_square(residuals) + _half_square(self.pull * (theta - self.home))
+
+
+def _iterate(problem: _Problem, state: State, tolerance: float) -> State:
     """Judges the trial and takes the next one. The first trial is the start itself."""
-    residuals, jacobian = linearise(state.trial)
+    residuals, jacobian = problem.linearise(state.trial)
     first = state.step == 0
-    before, after = state.value, _half_square(residuals)
+    before, after = problem.value(state.residuals, state.theta), problem.value(residuals, state.trial)
     gain = jnp.where(first, 0.5, (before - after) / jnp.maximum(state.predicted, jnp.finfo(before.dtype).tiny))
     accepted = first | (jnp.isfinite(after) & jnp.all(jnp.isfinite(jacobian)) & (after < before))
     lowered = state.damping * jnp.where(first, 1.0, jnp.maximum(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3))
@@ -82,12 +93,12 @@ def _iterate(linearise: Linearise, state: State, tolerance: float) -> State:
 
     theta, residuals, jacobian = chosen(state.trial, state.theta), chosen(residuals, state.residuals), chosen(jacobian, state.jacobian)
     damping = chosen(jnp.maximum(lowered, 1e-14), state.damping * state.growth)
-    columns = jnp.maximum(state.columns, _norms(jacobian))
+    columns = jnp.maximum(state.columns, jnp.hypot(jnp.linalg.norm(jacobian, axis=0), problem.pull))
     scale = jnp.maximum(columns, FLOOR * jnp.max(columns))
     scale = jnp.where(scale > 0, scale, 1.0)
-    step = _damped_step(residuals, jacobian, jnp.sqrt(damping) * scale)
-    value = _half_square(residuals)
-    predicted = value - _half_square(residuals + jacobian @ step)
+    step = _damped_step(residuals, jacobian, jnp.sqrt(damping) * scale, problem.pull, theta - problem.home)
+    value = problem.value(residuals, theta)
+    predicted = value - problem.value(residuals + jacobian @ step, theta + step)
     small = jnp.linalg.norm(scale * step) <= tolerance * (jnp.linalg.norm(scale * theta) + tolerance)
     return State(
         theta,
@@ -103,15 +114,23 @@ def _iterate(linearise: Linearise, state: State, tolerance: float) -> State:
     )
 
 
-def _damped_step(residuals: Array, jacobian: Array, diagonal: Array) -> Array:
-    """The least-squares solution of `J s = -r` with `diagonal s = 0` below it, by an orthogonal factorisation."""
-    right = jnp.concatenate([-residuals, jnp.zeros_like(diagonal)])
-    orthogonal, triangular = jnp.linalg.qr(jnp.concatenate([jacobian, jnp.diag(diagonal)]))
-    return jax.scipy.linalg.solve_triangular(triangular, orthogonal.T @ right)
+def _damped_step(residuals: Array, jacobian: Array, diagonal: Array, pull: float, distance: Array) -> Array:
+    """The least-squares solution of `J s = -r` with `diagonal s = 0` and `pull s = -pull distance` below it.
 
-
-def _norms(jacobian: Array) -> Array:
-    return jnp.linalg.norm(jacobian, axis=0)
+    In the units of the two diagonals, and from their own solution on, that is `A z = -r` above `z = 0`: an orthogonal factorisation of
+    the rows, or, where these are fewer than the columns, of the columns of [A I], whose least-norm solution has the same z.
+    """
+    unit = jnp.hypot(diagonal, pull)
+    without = -distance * (pull / unit) ** 2
+    scaled, right = jacobian / unit[None, :], -(residuals + jacobian @ without)
+    rows, columns = scaled.shape
+    if rows >= columns:
+        orthogonal, triangular = jnp.linalg.qr(jnp.concatenate([scaled, jnp.eye(columns, dtype=scaled.dtype)]))
+        found = jax.scipy.linalg.solve_triangular(triangular, orthogonal[:rows].T @ right)
+    else:
+        orthogonal, triangular = jnp.linalg.qr(jnp.concatenate([scaled.T, jnp.eye(rows, dtype=scaled.dtype)]))
+        found = orthogonal[:columns] @ jax.scipy.linalg.solve_triangular(triangular, right, trans=1)
+    return without + found / unit
 
 
 def _half_square(residuals: Array) -> Array:

@@ -94,6 +94,7 @@ class Shooting:
 
     devices: tuple[Any, ...] = ()
     terms = (_Term("shooting"),)
+    runs_long = False
 
     def __init__(
         self,

@@ -109,7 +109,7 @@ def check_start(stage: Shooting) -> None:
     """Raises `ProblemError` where the field cannot even be evaluated at the data."""
     field, anchors = stage.field, stage.anchors
     controls = jnp.asarray(stage.windows.controls[:, 0])
-    slopes = np.asarray(jax.vmap(field)(jnp.asarray(stage.windows.times[:, 0]), anchors, controls))
+    slopes = np.asarray(jax.jit(jax.vmap(field))(jnp.asarray(stage.windows.times[:, 0]), anchors, controls))
     if not np.isfinite(slopes).all():
         window = int(np.argwhere(~np.isfinite(slopes).all(axis=1))[0, 0])
         at = ", ".join(f"{name} = {float(value):.4g}" for name, value in zip(field.states, anchors[window], strict=True))

@@ -96,13 +96,9 @@ def match(field: VectorField, series: TimeSeries, begin: Start, steps: int = 40)
 
     def linearise(theta: Array) -> tuple[Array, Array]:
         residuals, jacobian = jax.vmap(lambda *row: (misfit(theta, *row), jax.jacrev(misfit)(theta, *row)))(*rows, known)
-        pull = PULL * jnp.eye(theta.size, dtype=theta.dtype)
-        return (
-            jnp.concatenate([residuals.ravel(), PULL * (theta - start)]),
-            jnp.concatenate([jacobian.reshape(-1, theta.size), pull]),
-        )
+        return residuals.ravel(), jacobian.reshape(-1, theta.size)
 
-    found = jax.jit(lambda theta: levenberg_marquardt.minimise(linearise, theta, steps, 1e-4))(start)
+    found = jax.jit(lambda theta: levenberg_marquardt.minimise(linearise, theta, steps, 1e-4, PULL))(start)
     return eqx.combine(unravel(found.theta), fixed)
 
 

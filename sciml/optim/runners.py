@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sciml.device import optimised
 from sciml.objective import Instance, Trainable
 from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
@@ -75,8 +76,9 @@ class FirstOrderRunner:
         def advance(instance: Instance, state: AdamState, until: Array) -> AdamState:
             return FirstOrder(objective.at(instance), settings, counts, after).advance(state, until)
 
-        self._advance = jax.jit(advance, donate_argnums=1)
-        self._advance_lanes = jax.jit(lambda lanes: _unstacked(jax.vmap(advance)(*_stacked(lanes)), len(lanes)))
+        compiled = compiler(objective)
+        self._advance = compiled(advance, donate_argnums=1)
+        self._advance_lanes = compiled(lambda lanes: _unstacked(jax.vmap(advance)(*_stacked(lanes)), len(lanes)))
         self._ratios = jax.jit(current_ratios)
 
     def begin(self, instance: Instance, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
@@ -148,7 +150,7 @@ class SecondOrderRunner:
         line_search = settings.line_search
         self._begin = jax.jit(lambda instance, theta, batch: second_order.begin(self.metric, theta, evaluate(instance, batch)))
         self._refresh = jax.jit(lambda instance, state, batch: second_order.refresh(self.metric, state, evaluate(instance, batch)))
-        self._advance = jax.jit(
+        self._advance = compiler(objective)(
             lambda instance, state, batch, until: second_order.advance(self.metric, state, until, evaluate(instance, batch), line_search),
             donate_argnums=1,
         )
@@ -187,13 +189,13 @@ class Programs:
     """All that a training compiles. Each function takes the instance as an argument, and so serves every seed and slab."""
 
     def __init__(self, objective: Trainable) -> None:
-        self.objective, at = objective, objective.at
-        self.redraw = jax.jit(
+        self.objective, at, compiled = objective, objective.at, compiler(objective)
+        self.redraw = compiled(
             lambda instance, key, theta, growth: at(instance).redraw(key, theta, objective.counts("fixed", growth)), static_argnums=3
         )
         self.prepare = jax.jit(lambda instance, points: at(instance).prepare(points))
         self.draw_validation = jax.jit(lambda instance, key: _fresh(at(instance), key))
-        self.validate = jax.jit(lambda instance, theta, batch: at(instance).validate(theta, batch))
+        self.validate = compiled(lambda instance, theta, batch: at(instance).validate(theta, batch))
         self._runners: dict[Phase, FirstOrderRunner | SecondOrderRunner] = {}
 
     def runner(self, settings: Phase) -> Any:
@@ -204,6 +206,11 @@ class Programs:
             else:
                 self._runners[settings] = SecondOrderRunner(self.objective, settings)
         return self._runners[settings]
+
+
+def compiler(objective: Trainable) -> Callable[..., Any]:
+    """How functions that a training calls again and again are compiled."""
+    return optimised if objective.runs_long else jax.jit
 
 
 def _fresh(objective: Trainable, key: Array) -> Any:

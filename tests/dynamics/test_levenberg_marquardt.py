@@ -42,3 +42,17 @@ def test_steps_back_from_where_the_residual_is_not_finite():
 def test_a_direction_without_curvature_stays_where_it_was():
     found = minimise(linearised(lambda theta: jnp.stack([theta[0] - 2.0, 2.0 * theta[0] - 4.0])), jnp.array([0.0, 7.0]))
     np.testing.assert_allclose(found.theta, [2.0, 7.0], atol=1e-8)
+
+
+@pytest.mark.parametrize("times", [TIMES, TIMES[:2]], ids=["more residuals than parameters", "fewer"])
+def test_a_pull_to_the_start_is_further_residuals(times):
+    start, pull, values = jnp.array([1.0, 0.2, 0.0]), 0.1, jnp.asarray(VALUES[: len(times)])
+
+    def misfit(theta):
+        return theta[0] * jnp.exp(-theta[1] * times) + theta[2] - values
+
+    found = jax.jit(lambda theta: minimise(linearised(misfit), theta, pull=pull))(start)
+    expected = minimise(linearised(lambda theta: jnp.concatenate([misfit(theta), pull * (theta - start)])), start)
+    assert bool(found.converged)
+    np.testing.assert_allclose(found.theta, expected.theta, rtol=1e-6)
+    assert int(found.step) == int(expected.step)
