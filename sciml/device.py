@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from sciml.errors import ConfigError
 Precision = Literal["float64", "float32"]
 
 BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
-"""XLA's settings for the CPU with which programs compile in about two thirds of the time: docs/decisions/050-brief-compilation.md."""
+"""XLA's settings for the CPU with which programs compile sooner: docs/decisions/050-brief-compilation.md."""
 
 FULL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 """XLA's own choice, for what runs longer than it compiles."""
@@ -28,7 +29,8 @@ _settled: dict[str, object] = {}
 def configure(precision: Precision = "float64", device: str = "auto", threads: int | None = None, devices: int | None = None) -> None:
     """Sets JAX's floating point, matrix-product precision and platform; `threads` and `devices` count for the CPU.
 
-    Must be called before JAX computes anything; later calls with other values raise `ConfigError`.
+    Must be called before JAX computes anything; later calls with other values raise `ConfigError`. On a CPU, programs of this process are
+    compiled briefly from then on; state `xla_backend_optimization_level` in XLA_FLAGS (its own value is 3) to have it otherwise.
     """
     asked = {
         name: value for name, value in (("precision", precision), ("device", device), ("devices", devices)) if value not in ("auto", None)
@@ -39,7 +41,6 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
     if threads is not None and hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, allowed[:threads])
-    _compile_briefly(device)
     import jax
 
     jax.config.update("jax_enable_x64", precision == "float64")
@@ -49,7 +50,8 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
             jax.config.update("jax_num_cpu_devices", devices)
         if device != "auto":
             jax.config.update("jax_platforms", "cuda" if device == "gpu" else device)
-        found = jax.devices()
+        with _compile_briefly(device):
+            found = jax.devices()
     except RuntimeError as error:
         raise ConfigError(f"device '{device}' is not available here ({error}); use --device cpu") from error
     if device == "gpu" and found[0].platform != "gpu":
@@ -57,24 +59,48 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
 
 
 def optimised(function: Callable[..., Any], **settings: Any) -> Any:
-    """`jax.jit` of what runs longer than it compiles, with all of XLA's optimisations where `configure` gave them up for the rest."""
+    """`jax.jit` of what runs longer than it compiles, with all of XLA's optimisations where `configure` gave them up for the rest.
+
+    As any jit with options of its own, it cannot be called while JAX traces something else.
+    """
     import jax
 
-    return jax.jit(function, compiler_options=FULL if "compilation" in _settled else None, **settings)
+    return jax.jit(function, compiler_options=FULL if compilation() == "brief" else None, **settings)
 
 
-def _compile_briefly(device: str) -> None:
-    """Asks XLA for BRIEF compilation where this process computes on a CPU and nobody asked for another."""
-    ours = [f"--{name}={str(value).lower()}" for name, value in BRIEF.items()]
-    stated = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag not in ours]  # a parent on another device may have left them
-    on_cpu = device == "cpu" or os.environ.get("JAX_PLATFORMS") == "cpu" or not _has_accelerator()
-    if on_cpu and version("jaxlib").startswith(KNOWING) and not any(name in flag for name in BRIEF for flag in stated):
-        stated += ours
-        _settled["compilation"] = "brief"
-    if stated or "XLA_FLAGS" in os.environ:
-        os.environ["XLA_FLAGS"] = " ".join(stated)
+def compilation() -> str:
+    """How XLA compiles in this process: "brief", or in its "own" way."""
+    return str(_settled.get("compilation", "own"))
+
+
+@contextmanager
+def _compile_briefly(device: str) -> Iterator[None]:
+    """XLA reads its flags when the first device is asked for: BRIEF, where that is a CPU and the user stated neither of them.
+
+    Afterwards the variable is what it was, for processes that this one starts may have another XLA. The first call decides.
+    """
+    from jaxlib.version import __version__ as jaxlib
+
+    before = os.environ.get("XLA_FLAGS")
+    stated = before or ""
+    on_cpu = device == "cpu" or (device == "auto" and (os.environ.get("JAX_PLATFORMS") == "cpu" or not _has_accelerator()))
+    is_file = bool(stated) and not stated.startswith("-")
+    free = not is_file and not any(name in stated for name in BRIEF)
+    if "compilation" in _settled or not (on_cpu and free and jaxlib.startswith(KNOWING)):
+        _settled.setdefault("compilation", "own")
+        yield
+        return
+    _settled["compilation"] = "brief"
+    flags = (f"--{name}={str(value).lower()}" for name, value in BRIEF.items())
+    os.environ["XLA_FLAGS"] = " ".join(filter(None, (stated, *flags)))
+    try:
+        yield
+    finally:
+        os.environ.pop("XLA_FLAGS")
+        if before is not None:
+            os.environ["XLA_FLAGS"] = before
 
 
 def _has_accelerator() -> bool:
     """Whether JAX will find a plugin for something that is not a CPU."""
-    return any(find_spec(name) is not None for name in ("jax_plugins", "libtpu"))
+    return any(find_spec(name) is not None for name in ("jax_plugins", "libtpu")) or bool(entry_points(group="jax_plugins"))

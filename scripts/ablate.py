@@ -128,7 +128,7 @@ def fits(variant: str, problem: Problem) -> bool:
     if variant == "slabs 4":
         return problem.domain.has_time and not any(isinstance(each, Initial) for each in soft)
     if variant == "balanced":
-        return bool(soft)
+        return len(prepare(problem).objective.terms) > 1
     if variant == "continued":
         return any(field.name in DIFFUSION for field in fields(problem))
     if variant == "natural units":

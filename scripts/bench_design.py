@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 import sciml
 from sciml import objective as objectives
+from sciml.device import optimised
 from sciml.elementary import sine_and_cosine
 from sciml.runs.catalog import load_problem
 
@@ -90,7 +91,7 @@ def micro_batches(size: tuple[int, int, int]) -> list[Callable[[], Any]]:
         objective = experiment(size).objective
         points = objective.points
         counts = {"interior": points.batch, "boundary": points.boundary, "initial": points.initial}
-        one = jax.jit(lambda theta, step, objective=objective, counts=counts: objective.sample_and_evaluate(theta, step, counts).gradient)
+        one = optimised(lambda theta, step, objective=objective, counts=counts: objective.sample_and_evaluate(theta, step, counts).gradient)
         one(objective.start, jnp.asarray(0))
         calls.append(lambda one=one, objective=objective: one(objective.start, jnp.asarray(1)))
     objectives.MICRO_BATCHES = before
@@ -101,15 +102,15 @@ def on_fixed_points(experiment: Any) -> Callable[[], Any]:
     """A value and gradient as a second-order phase computes it."""
     objective = experiment.objective
     batch = jax.jit(lambda key: objective.prepare(objective.draw(key)))(jax.random.key(0))
-    one = jax.jit(objective.value_and_gradient)
+    one = optimised(objective.value_and_gradient)
     return lambda: one(objective.start, batch)
 
 
 def elementary() -> list[Callable[[], Any]]:
     """Ours, the library's, and a tanh to compare with."""
     numbers = jnp.linspace(-20.0, 20.0, 40960).reshape(20, 2048)
-    ours = jax.jit(lambda x: sum(sine_and_cosine(x)))
-    library = jax.jit(lambda x: jnp.sin(x) + jnp.cos(x))
+    ours = optimised(lambda x: sum(sine_and_cosine(x)))
+    library = optimised(lambda x: jnp.sin(x) + jnp.cos(x))
     return [lambda: ours(numbers), lambda: library(numbers), lambda: jnp.tanh(numbers)]
 
 

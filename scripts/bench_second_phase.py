@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from sciml import Network, Points, prepare
+from sciml.device import optimised
 from sciml.objective import Objective
 from sciml.optim import second_order
 from sciml.optim.broyden import PENDING, SelfScaledBroyden
@@ -97,7 +98,7 @@ def time_iterations(objective: Objective, iterations: int, repeats: int) -> tupl
     def advance(state: Any, batch: Any, until: Any) -> Any:
         return second_order.advance(metric, state, until, lambda theta: objective.value_and_gradient(theta, batch), LineSearch())
 
-    run = jax.jit(advance, donate_argnums=0)
+    run = optimised(advance, donate_argnums=0)
     state = second_order.begin(metric, objective.start, lambda theta: objective.value_and_gradient(theta, batch))
     state = jax.block_until_ready(run(jax.tree.map(jnp.copy, state), batch, jnp.asarray(iterations)))
     seconds, evaluations = [], []
@@ -155,7 +156,7 @@ def time_scaling(size: int, repeats: int) -> float:
 
 def timed(function: Callable[..., Any], arguments: Sequence[Any], repeats: int, times: int = LOOP) -> float:
     """Seconds of one of the `times` repetitions inside `function`, median; its arguments are given up to it, as in training."""
-    run = jax.jit(function, donate_argnums=tuple(range(len(arguments))))
+    run = optimised(function, donate_argnums=tuple(range(len(arguments))))
     jax.block_until_ready(run(*jax.tree.map(jnp.copy, tuple(arguments))))
     seconds = []
     for _ in range(repeats):

@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--width", type=int, default=WIDTH, help="units of the network's layer")
     parser.add_argument("--environment", type=Path, default=cache_folder() / "bench-torchdiffeq", help="where torchdiffeq is or goes")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -45,7 +46,7 @@ def main() -> None:
         return
     rival = environment(arguments.environment, REQUIREMENTS)
     sides = {"sciml": [sys.executable, __file__, "--worker"], "torchdiffeq": [str(rival), str(PEER)]}
-    load, request = os.getloadavg()[0], json.dumps(task(arguments.steps))
+    load, request = os.getloadavg()[0], json.dumps(task(arguments.steps, arguments.width))
     rows: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(arguments.repeats):
         for side, command in sides.items():
@@ -57,7 +58,7 @@ def main() -> None:
     print(f"{table(rows)}\nLoad average of the machine before the first repeat: {load:.1f}.")
 
 
-def task(steps: int) -> dict[str, Any]:
+def task(steps: int, width: int) -> dict[str, Any]:
     """What both sides are given."""
     import numpy as np
     from scipy.integrate import solve_ivp
@@ -67,7 +68,7 @@ def task(steps: int) -> dict[str, Any]:
     values = solve_ivp(lambda _, state: matrix @ state**3, (0.0, 1.5), [2.0, 0.0], t_eval=times, rtol=1e-11, atol=1e-12).y.T
     return {
         "times": times.tolist(), "values": values.tolist(), "steps": steps,
-        "width": WIDTH, "learning_rate": LEARNING_RATE, "rtol": RTOL, "atol": ATOL,
+        "width": width, "learning_rate": LEARNING_RATE, "rtol": RTOL, "atol": ATOL,
     }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from jax import Array
 from journal import Row, measure_missing
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from sciml.device import optimised
 from sciml.jacobian import linearise, prepare_rows
 from sciml.objective import Objective
 from sciml.runs import build, catalog
@@ -132,10 +133,10 @@ def compiled(objective: Objective) -> tuple[Callable[..., Any], ...]:
         return jacobian.T @ jacobian, jacobian.T @ residuals, residuals @ residuals
 
     return (
-        jax.jit(lambda key, theta: objective.redraw(key, theta)),
-        jax.jit(lambda points: (prepare_rows(objective, points), objective.prepare(points))),
-        jax.jit(lambda theta, batch: objective.value_and_gradient(theta, batch)[0]),
-        jax.jit(normal),
+        optimised(lambda key, theta: objective.redraw(key, theta)),
+        optimised(lambda points: (prepare_rows(objective, points), objective.prepare(points))),
+        optimised(lambda theta, batch: objective.value_and_gradient(theta, batch)[0]),
+        optimised(normal),
     )
 
 

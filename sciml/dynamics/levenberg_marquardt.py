@@ -37,7 +37,7 @@ class State(NamedTuple):
 
     @property
     def value(self) -> Array:
-        """Half the sum of squared residuals."""
+        """Half the sum of squared residuals, those of the pull to the start left out."""
         return _half_square(self.residuals)
 
 

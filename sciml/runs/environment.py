@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sciml
+from sciml import device
 
 NAME = "environment.json"
 SCHEMA_VERSION = 1
@@ -21,7 +22,7 @@ PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "equinox", "flax", "optax", "orba
 VARIABLES = re.compile(r"(JAX|XLA|SLURM)_\w+|CUDA_VISIBLE_DEVICES")
 SECRETS = re.compile(r"JWT|TOKEN|SECRET|PASSWORD|CREDENTIAL|KEY")
 
-DECIDES_BITS = ("versions", "device", "threads", "cpu", "variables", "together")
+DECIDES_BITS = ("versions", "device", "threads", "cpu", "variables", "compilation", "together")
 
 
 def collect() -> dict[str, Any]:
@@ -39,6 +40,7 @@ def collect() -> dict[str, Any]:
         "cpu": _processor(),
         "commit": _commit(Path(sciml.__file__).parent.parent),
         "variables": allowed_variables(os.environ),
+        "compilation": device.compilation(),
     }
 
 

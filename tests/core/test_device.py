@@ -4,55 +4,86 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 
 import pytest
+from jaxlib.version import __version__ as jaxlib
 
 from sciml import device
+from sciml.dynamics.shooting import Shooting
+from sciml.objective import Objective
 
 PROGRAM = """
 import json, os
 from sciml import device
 {before}
 device.configure(device={device!r})
-import jax.numpy as jnp
-print(json.dumps([os.environ.get("XLA_FLAGS"), device.optimised(lambda x: 2 * x)(jnp.ones(3)).tolist(), "compilation" in device._settled]))
+device.configure()
+import jax, jax.numpy as jnp
+def once(x): return 3 * x
+def often(x): return 2 * x
+ours = device.optimised(often)
+jax.jit(once)(jnp.ones(3))
+ours(jnp.ones(3))
+try:
+    jax.jit(ours)(jnp.ones(3))
+    free = True
+except ValueError as error:
+    free = "compiler_options" not in str(error)
+print(json.dumps([os.environ.get("XLA_FLAGS"), device.compilation(), free]))
 """
-FLAGS = ["--xla_backend_optimization_level=1", "--xla_cpu_use_fusion_emitters=false"]
+knows = pytest.mark.skipif(not jaxlib.startswith(device.KNOWING), reason="this jaxlib does not know the flags")
 
 
-def run(flags=None, before="", where="cpu"):
-    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+def run(flags=None, before="", where="cpu", **variables):
+    """The user's flags afterwards, how it compiled, and whether `optimised` gave nothing of its own to XLA."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")} | variables
     environment |= {} if flags is None else {"XLA_FLAGS": flags}
     program = PROGRAM.format(before=before, device=where)
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    stated, doubled, brief = json.loads(done.stdout)
-    assert doubled == [2.0, 2.0, 2.0]
-    return stated, brief
+    return tuple(json.loads(done.stdout))
 
 
-@pytest.mark.skipif(not version("jaxlib").startswith(device.KNOWING), reason="this jaxlib does not know the flags")
+@knows
+@pytest.mark.parametrize("flags", [None, "--xla_force_host_platform_device_count=2"], ids=["no flags", "another flag"])
+def test_compilation_is_brief_and_the_flags_are_as_before(flags):
+    assert run(flags) == (flags, "brief", False)
+
+
+@knows
+def test_xla_knows_of_it(tmp_path):
+    """XLA writes the settings of every program beside what it compiles."""
+    run(f"--xla_dump_to={tmp_path}")
+    once, often = (next(tmp_path.glob(f"*jit_{name}.debug_options")).read_text() for name in ("once", "often"))
+    for setting in ("xla_backend_optimization_level: 1", "xla_cpu_use_fusion_emitters: false"):
+        assert setting in once
+        assert setting not in often
+
+
 @pytest.mark.parametrize(
-    ("given", "expected", "brief"),
-    [
-        (None, FLAGS, True),
-        ("--xla_force_host_platform_device_count=2", ["--xla_force_host_platform_device_count=2", *FLAGS], True),
-        (" ".join(FLAGS), FLAGS, True),
-        ("--xla_backend_optimization_level=3", ["--xla_backend_optimization_level=3"], False),
-    ],
-    ids=["nothing stated", "something else stated", "by a parent", "by the user"],
+    "flags", ["--xla_backend_optimization_level=3", "--xla_backend_optimization_level=1"], ids=["another level", "the same level"]
 )
-def test_compilation_is_brief_where_nobody_asked_for_another(given, expected, brief):
-    stated, found = run(given)
-    assert stated.split() == expected
-    assert found == brief
+def test_a_user_who_states_one_of_the_flags_is_left_alone(flags):
+    assert run(flags) == (flags, "own", True)
+
+
+def test_a_file_of_flags_is_left_alone(tmp_path):
+    path = tmp_path / "flags"
+    path.write_text("--xla_force_host_platform_device_count=2\n")
+    assert run(str(path)) == (str(path), "own", True)
 
 
 def test_a_jaxlib_that_does_not_know_the_flags_is_left_alone():
-    assert run(before="device.KNOWING = 'none'") == (None, False)
+    assert run(before="device.KNOWING = 'none'") == (None, "own", True)
 
 
-def test_flags_of_a_parent_on_a_cpu_do_not_reach_an_accelerator():
-    before = "device._has_accelerator = lambda: True"
-    stated, brief = run("--xla_force_host_platform_device_count=2 " + " ".join(FLAGS), before, "auto")
-    assert (stated, brief) == ("--xla_force_host_platform_device_count=2", False)
+@pytest.mark.parametrize(
+    ("where", "variables", "how"), [("auto", {}, "own"), ("auto", {"JAX_PLATFORMS": "cpu"}, "brief"), ("cpu", {}, "brief")]
+)
+def test_an_accelerator_that_may_be_used_is_left_alone(where, variables, how):
+    if how == "own" or jaxlib.startswith(device.KNOWING):
+        assert run(before="device._has_accelerator = lambda: True", where=where, **variables)[1] == how
+
+
+def test_a_training_on_a_domain_runs_long_enough_for_all_optimisations():
+    assert Objective.runs_long
+    assert not Shooting.runs_long
