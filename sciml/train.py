@@ -30,7 +30,7 @@ FAILURE = 0.1
 """A second phase that ends on a plateau without having lowered the validation level of its start by this factor has failed."""
 
 OVERFIT = 1000
-"""Iterations of a second phase with a validation level above that of its start after which it has failed: it fits its points alone."""
+"""Iterations of a second phase with a validation residual above that of its start after which it has failed: it fits its points alone."""
 
 BEST_EVERY = 100
 """Steps between the states among which the best one is found, whatever the size of a chunk."""
@@ -159,33 +159,36 @@ class Training:
             windows += tuple(each._replace(step=origin + each.step) for each in reading.windows if each.step > cursor.phase_step)
             cursor.step += reading.step - cursor.phase_step
             cursor.phase_step = reading.step
-            cursor.evaluations = cursor.phase_start[0] + reading.evaluations
+            cursor.evaluations = cursor.evaluations_before + reading.evaluations
             self.theta = jnp.copy(self.state.theta)  # the next chunk donates the state's own buffers
             validation = self._validate(self.theta)
             ended = Ended(reading.ended)
             judged = cursor.phase_step % BEST_EVERY == 0
             over = ended != Ended.RUNNING or cursor.phase_step >= settings.steps
             if judged or over:
-                self._keep(validation)
+                self._keep(validation, not isinstance(settings, Adam))
             if judged and not over:
-                ended = self._judge(settings, float(validation.level))
+                ended = self._judge(settings, float(validation.mean_square))
             if over or ended != Ended.RUNNING or cursor.phase_step >= limit:
                 return reading._replace(windows=windows), validation, ended
 
-    def _keep(self, validation: Validation) -> None:
-        """The current state is the best so far, if it is."""
+    def _keep(self, validation: Validation, fixed_points: bool = False) -> None:
+        """The current state is the best so far, if it is.
+
+        On fixed points none is whose mean square is above that of the phase's start: a solution that jumps in a thin layer has a low level.
+        """
         mean_square, worst, level = map(float, validation)
-        if level < self._best_level:
+        if level < self._best_level and not (fixed_points and mean_square > self.cursor.began_with[0]):
             self.cursor.best, self.best = (mean_square, worst, level), self.theta
 
     @property
     def _best_level(self) -> float:
         return self.cursor.best[2]
 
-    def _judge(self, settings: Phase, level: float) -> Ended:
+    def _judge(self, settings: Phase, mean_square: float) -> Ended:
         """Whether a second phase is to end, and why (a first-order phase decides on the device)."""
         cursor = self.cursor
-        if level <= cursor.phase_start[1]:
+        if mean_square <= cursor.began_with[0]:
             cursor.good_at = cursor.phase_step
         if self._may_go_back(settings) and cursor.phase_step - cursor.good_at >= OVERFIT:
             return Ended.OVERFIT
@@ -210,7 +213,8 @@ class Training:
         if runner.fixed_points:
             self._draw()
         self.state = self.objective.replicate(runner.begin(self.instance, self.theta, self.batch, cursor.step, metric))
-        cursor.phase_start = (cursor.evaluations, float(self._validate(self.theta).level))
+        mean_square, worst, level = map(float, self._validate(self.theta))
+        cursor.evaluations_before, cursor.began_with = cursor.evaluations, (mean_square, worst, level)
 
     def _redraw(self, runner: Any) -> None:
         self._draw()
@@ -232,7 +236,7 @@ class Training:
             return
         ended_by, failed = _ENDED_BY.get(ended, "budget"), self._has_failed(settings, ended)
         cursor.records.append(
-            PhaseRecord(settings.kind, cursor.phase_step, cursor.evaluations - cursor.phase_start[0], reading.loss, ended_by)
+            PhaseRecord(settings.kind, cursor.phase_step, cursor.evaluations - cursor.evaluations_before, reading.loss, ended_by)
         )
         events.append(f"{settings.kind} ended by {ended_by} at step {cursor.step}")
         if isinstance(settings, Adam) and cursor.position + 1 < len(self.phases) and cursor.switch is None:
@@ -298,7 +302,7 @@ class Training:
 
     def _has_failed(self, settings: Phase, ended: Ended) -> bool:
         """Whether the phase that ends has gained too little, and going back may help."""
-        best, start = self._best_level, self.cursor.phase_start[1]
+        best, start = self._best_level, self.cursor.began_with[2]
         if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
             return bool(self.objective.counts("fixed")) and self.cursor.cycles < CYCLES and best > SUCCESS * start
         return self._may_go_back(settings) and (ended == Ended.OVERFIT or (ended == Ended.PLATEAU and best > FAILURE * start))

@@ -39,13 +39,15 @@ class Cursor:
     phase_step: int = 0
     step: int = 0
     evaluations: int = 0
-    phase_start: tuple[int, float] = (0, math.inf)
-    """Evaluations before the phase, and the validation level at its start."""
+    evaluations_before: int = 0
+    """Evaluations before the phase."""
+    began_with: tuple[float, float, float] = (math.inf, math.inf, math.inf)
+    """The `Validation` of the state that the phase began with."""
     running: bool = False
     growth: int = 1
     """Factor on the number of fixed points, doubled once if a second phase fails on too few."""
     good_at: int = 0
-    """Last step of a second phase at which the validation level was below that of its start."""
+    """Last step of a second phase at which the validation residual was below that of its start."""
     recovered_at: int = -1
     redraws: int = 0
     cycles: int = 0
@@ -73,7 +75,7 @@ class Cursor:
             raise ConfigError(f"the checkpoint says nothing of '{min(missing)}': another version of sciml wrote it; run anew")
         known = {key: value for key, value in stored.items() if key in cls.__dataclass_fields__}
         known["records"] = [PhaseRecord(**record) for record in stored["records"]]
-        known["phase_start"] = tuple(stored["phase_start"])
+        known["began_with"] = tuple(stored["began_with"])
         known["best"] = tuple(stored["best"])
         known["slab_validations"] = [tuple(each) for each in stored["slab_validations"]]
         return cls(**known)

@@ -362,14 +362,19 @@ def test_more_budget_after_a_fall_back(stuck: Record, monkeypatch) -> None:
     assert [phase.kind for phase in extended.last.phases[len(stuck.last.phases) :]] == ["broyden"]
 
 
+def judged_by(monkeypatch, measure) -> sciml.Experiment:
+    """An experiment whose validation is a function of the squared distance from the start."""
+    validate = lambda self, theta, batch: measure(jnp.sum((theta - self.start) ** 2))  # noqa: E731
+    monkeypatch.setattr(type(experiment(Decay()).objective), "validate", validate)
+    return experiment(Decay())
+
+
 @pytest.mark.parametrize(("until", "reason"), [((), "overfitting"), ((sciml.Plateau(window=10, improvement=0.5),), "plateau")])
 def test_a_second_phase_that_fits_its_points_alone_goes_back_to_the_best_state(monkeypatch, until: tuple, reason: str) -> None:
     """Here every step away from the start makes the residual on fresh points larger; the phase after the last cycle is let run."""
     monkeypatch.setattr(loop, "BEST_EVERY", 10)
     monkeypatch.setattr(loop, "OVERFIT", 30)
-    away = lambda self, theta, batch: loop.Validation(jnp.ones(()), jnp.ones(()), 1 + jnp.sum((theta - self.start) ** 2))  # noqa: E731
-    monkeypatch.setattr(type(experiment(Decay()).objective), "validate", away)
-    made = experiment(Decay())
+    made = judged_by(monkeypatch, lambda away: loop.Validation(1 + away, jnp.ones(()), 1 + away))
     record = Record(made, [sciml.Adam(steps=20, learning_rate=0.01, until=()), sciml.Broyden(steps=60, until=until)], every=10)
     assert [phase.kind for phase in record.last.phases] == ["adam", "broyden"] * (1 + loop.CYCLES)
     assert [phase.ended_by for phase in record.last.phases[1:-1:2]] == [reason] * loop.CYCLES
@@ -377,6 +382,20 @@ def test_a_second_phase_that_fits_its_points_alone_goes_back_to_the_best_state(m
     again = next(snapshot for snapshot in record.snapshots if snapshot.phase == 2)
     assert again.kind == "adam"
     assert jnp.max(jnp.abs(again.trainable - made.start)) < 10 * 0.003 * 1.5
+
+
+@pytest.mark.parametrize(("until", "reason"), [((), "overfitting"), ((sciml.Plateau(window=10, improvement=0.5),), "plateau")])
+def test_a_low_level_does_not_hide_that_a_second_phase_fits_its_points_alone(monkeypatch, until: tuple, reason: str) -> None:
+    """As where the solution jumps in a layer thinner than the points are apart: few residuals are large, but those very."""
+    monkeypatch.setattr(loop, "BEST_EVERY", 10)
+    monkeypatch.setattr(loop, "OVERFIT", 30)
+    made = judged_by(monkeypatch, lambda away: loop.Validation(1 + away, jnp.ones(()), 1 / (1 + 100 * away)))
+    phases = [sciml.Adam(steps=1, learning_rate=1e-9, until=()), sciml.Broyden(steps=60, until=until)]
+    record = Record(made, phases, every=10)
+    assert record.last.phases[1].ended_by == reason
+    assert [phase.kind for phase in record.last.phases[:3]] == ["adam", "broyden", "adam"]
+    last, *_ = (snapshot for snapshot in reversed(record.snapshots) if snapshot.phase == 1 and not snapshot.events)
+    assert np.max(np.abs(last.best - made.start)) < 1e-8 < np.max(np.abs(last.trainable - made.start))
 
 
 def test_a_second_phase_that_has_converged_is_not_a_failure(decay: sciml.Experiment) -> None:
