@@ -11,8 +11,8 @@ class AllenCahn(sciml.Problem):
     r"""Allen-Cahn equation, $u_t = D u_{xx} + r (u - u^3)$, periodic, with $u(0, x) = x^2 \cos(\pi x)$.
 
     With $D = 10^{-4}$, $r = 5$ as in Raissi, Perdikaris & Karniadakis (2019), J. Comput. Phys. 378, 686-707. The initial
-    values have a kink where the period closes; a network that is built around them would carry it for ever, so they are
-    a term of the loss. Compared with Fourier modes and ETDRK4.
+    values have a kink where the period closes, which diffusion smooths (`sciml.nets.seam`). Compared with Fourier modes and
+    ETDRK4.
     """
 
     D: float = 1e-4
@@ -23,7 +23,7 @@ class AllenCahn(sciml.Problem):
         return u_t - self.D * u_xx - self.r * (u - u**3)
 
     def conditions(self):
-        return [sciml.Initial(self.start, hard=False, weight=100.0), sciml.Periodic(on="x")]
+        return [sciml.Initial(self.start), sciml.Periodic(on="x")]
 
     def start(self, x):
         return x**2 * jnp.cos(jnp.pi * x)

@@ -22,7 +22,7 @@ class ReactionDiffusionRho5(sciml.Problem):
         return u_t - self.nu * u_xx - self.rho * u * (1 - u)
 
     def conditions(self):
-        return [sciml.Initial(self.start, hard=False, weight=100.0), sciml.Periodic(on="x")]
+        return [sciml.Initial(self.start), sciml.Periodic(on="x")]
 
     def start(self, x):
         return jnp.exp(-((x - jnp.pi) ** 2) / (2 * (jnp.pi / 4) ** 2))

@@ -197,7 +197,8 @@ def prepare_seeds(
 def _draw_model(seed: int, settings: Network, network: Network | Any, window: Box, ansatz: Ansatz, problem: Problem) -> Model:
     """The model with the random numbers of a seed."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
-    features = Features(window, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0])
+    seams = ansatz.seams if window is problem.domain else ()  # after the first slab of time a kink is smooth
+    features = Features(window, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0], seams)
     module = (
         build_network(settings, features.size, len(problem.field_names), keys[1]) if isinstance(network or settings, Network) else network
     )

@@ -29,6 +29,9 @@ SUCCESS = 1e-4
 FAILURE = 0.1
 """A second phase that ends on a plateau without having lowered the validation level of its start by this factor has failed."""
 
+LEFT_BEHIND = 1e3
+"""A slab of time that went on from the one before and ends at a level this many times above all earlier ones has failed."""
+
 OVERFIT = 1000
 """Iterations of a second phase with a validation residual above that of its start after which it has failed: it fits its points alone."""
 
@@ -303,9 +306,22 @@ class Training:
     def _has_failed(self, settings: Phase, ended: Ended) -> bool:
         """Whether the phase that ends has gained too little, and going back may help."""
         best, start = self._best_level, self.cursor.began_with[2]
+        if self._went_on_from_a_slab and best > LEFT_BEHIND * max(level for *_, level in self.cursor.slab_validations):
+            return True
         if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
             return bool(self.objective.counts("fixed")) and self.cursor.cycles < CYCLES and best > SUCCESS * start
         return self._may_go_back(settings) and (ended == Ended.OVERFIT or (ended == Ended.PLATEAU and best > FAILURE * start))
+
+    @property
+    def _went_on_from_a_slab(self) -> bool:
+        """Whether this phase began with the parameters and the curvature of the slab before."""
+        cursor = self.cursor
+        return (
+            cursor.slab > 0
+            and cursor.cycles == 0
+            and not isinstance(self.phases[cursor.position], Adam)
+            and cursor.records[-1].kind != "adam"
+        )
 
     def _may_go_back(self, settings: Phase) -> bool:
         """Whether this is a second phase right after a first-order one, and not too many have failed."""
@@ -314,21 +330,24 @@ class Training:
         return straight and cursor.cycles < CYCLES and bool(self.objective.counts("fixed"))
 
     def _go_back(self, settings: Phase, events: list[str]) -> None:
-        """From the best state a shorter, slower first-order phase, and then the second one again."""
+        """From the best state a shorter, slower first-order phase, and then the second one again; a slab that was to go on begins anew."""
         cursor = self.cursor
         before = [phase for phase in self.phases[: cursor.position] if isinstance(phase, Adam)]
-        if not before:
+        if self._went_on_from_a_slab:
+            self.theta, again = self.objective.start, load_phases(cursor.asked)
+            events.append(f"step {cursor.step}: slab {cursor.slab + 1} could not go on from the one before; it begins anew")
+        elif before:
+            slower = _slower(before[-1])
+            self.theta, again = self.best, [slower, settings]
+            events.append(
+                f"step {cursor.step}: {settings.kind} gained little; back to {slower.optimizer} at learning rate {slower.learning_rate:.2g}"
+            )
+        else:
             return
-        self.theta = self.best
         cursor.cycles += 1
-        last = before[-1]
-        slower = last.model_copy(update={"steps": max(500, min(last.steps, 2000)), "learning_rate": 0.3 * last.learning_rate})
-        self.phases[cursor.position + 1 : cursor.position + 1] = [slower, settings]
+        self.phases[cursor.position + 1 : cursor.position + 1] = again
         cursor.plan = dump_phases(self.phases)
-        cursor.places = [place + 2 if place >= cursor.position else place for place in cursor.places]
-        events.append(
-            f"step {cursor.step}: {settings.kind} gained little; back to {last.optimizer} at learning rate {slower.learning_rate:.2g}"
-        )
+        cursor.places = [place + len(again) if place >= cursor.position else place for place in cursor.places]
 
     # -- what is seen from outside ------------------------------------------------------------------------------------
 
@@ -445,6 +464,11 @@ def _carry_out(waiting: Mapping[int, Lane]) -> dict[int, Any]:
         lanes = [waiting[number] for number in numbers]
         states |= zip(numbers, lanes[0].runner.advance(lanes), strict=True)
     return states
+
+
+def _slower(phase: Adam) -> Adam:
+    """What a first-order phase is repeated as."""
+    return phase.model_copy(update={"steps": max(500, min(phase.steps, 2000)), "learning_rate": 0.3 * phase.learning_rate})
 
 
 def _path(path: tuple[Any, ...]) -> str:

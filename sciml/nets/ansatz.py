@@ -14,6 +14,7 @@ from sciml.derivatives import Jet, MultiIndex, compose, coordinates_jet, element
 from sciml.domain import TIME, Box, Face
 from sciml.errors import ProblemError
 from sciml.nets.features import Kind
+from sciml.nets.seam import Seam, find_seam
 from sciml.problem import Problem
 
 PointFunction = Callable[[Array], Array]
@@ -29,6 +30,7 @@ class Blend:
     axis: int
     faces: tuple[tuple[Face, PointFunction], ...]
     velocity: PointFunction | None = None
+    seams: tuple[Seam, ...] = ()
 
 
 class Ansatz:
@@ -48,6 +50,11 @@ class Ansatz:
     def has_velocity(self, name: str) -> bool:
         """Whether a field's velocity at the start of time is hard."""
         return any(blend.velocity is not None for blend in self.blends[name])
+
+    @property
+    def seams(self) -> tuple[Seam, ...]:
+        """The kinks that any field starts with."""
+        return tuple(seam for blends in self.blends.values() for blend in blends for seam in blend.seams)
 
     def lift(self, point: Array) -> Array:
         """A function `(dimension,) -> (fields,)` that satisfies the hard conditions by transfinite interpolation (Gordon & Hall 1973)."""
@@ -99,6 +106,8 @@ def _lift(domain: Box, blends: Sequence[Blend], point: Array) -> Array:
         start = point.at[axis].set(face.value)
         slope = jax.jvp(below, (start,), (jnp.zeros_like(point).at[axis].set(1.0),))[1]
         total = total + (point[axis] - face.value) * (blend.velocity(start) - slope)
+    for seam in blend.seams:
+        total = total + seam.smoothing(point)
     return total
 
 
@@ -179,8 +188,14 @@ def _blends(problem: Problem, hard: Sequence[Condition], name: str) -> list[Blen
         )
     if 0 in start:
         face = problem.domain.face(TIME, -1)
-        blends.append(Blend(face.axis, ((face, start[0]),), start.get(1)))
+        seams = () if blends or start.keys() != {0} else _seams(problem, hard, name, start[0])
+        blends.append(Blend(face.axis, ((face, start[0]),), start.get(1), seams))
     return blends
+
+
+def _seams(problem: Problem, hard: Sequence[Condition], name: str, initial: PointFunction) -> tuple[Seam, ...]:
+    axes = [axis for axis, kind in enumerate(_kinds(problem, hard)) if kind == "periodic"]
+    return tuple(seam for axis in axes if (seam := find_seam(problem, name, axis, initial)) is not None)
 
 
 def _at_point(target: Callable[[Array], Array]) -> PointFunction:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sciml.derivatives import SCALAR_FUNCTIONS, Jet, MultiIndex, affine, compose, coordinates_jet, stack
+from sciml.derivatives import SCALAR_FUNCTIONS, Jet, MultiIndex, affine, compose, coordinates_jet, nested, stack
 from sciml.domain import Box
+from sciml.nets.seam import Seam
 
 Kind = Literal["linear", "periodic", "even"]
 
@@ -21,21 +22,26 @@ class Features(eqx.Module):
 
     A `linear` coordinate is scaled to [-1, 1]. A `periodic` one becomes cosines and sines of its `harmonics`, so that every
     function of them is exactly periodic (Dong & Ni 2021, section 2); an `even` one becomes cosines of half the frequency,
-    so that every function of them has zero slope at both ends. Random Fourier features (Tancik et al. 2020) of all these follow.
+    so that every function of them has zero slope at both ends. The inputs of each seam (`sciml.nets.seam`) follow, then random Fourier
+    features (Tancik et al. 2020) of all these.
     """
 
     domain: Box = eqx.field(static=True)
     kinds: tuple[Kind, ...] = eqx.field(static=True)
     harmonics: int = eqx.field(static=True)
+    seams: tuple[Seam, ...] = eqx.field(static=True)
     frequencies: Array | None
 
-    def __init__(self, domain: Box, kinds: tuple[Kind, ...], harmonics: int, fourier: int, scale: float, key: Array) -> None:
-        self.domain, self.kinds, self.harmonics = domain, kinds, harmonics
+    def __init__(
+        self, domain: Box, kinds: tuple[Kind, ...], harmonics: int, fourier: int, scale: float, key: Array, seams: tuple[Seam, ...] = ()
+    ) -> None:
+        self.domain, self.kinds, self.harmonics, self.seams = domain, kinds, harmonics, seams
         self.frequencies = scale * jax.random.normal(key, (fourier, self._plain_size)) if fourier else None
 
     @property
     def _plain_size(self) -> int:
-        return sum({"linear": 1, "periodic": 2 * self.harmonics, "even": self.harmonics}[kind] for kind in self.kinds)
+        sizes = {"linear": 1, "periodic": 2 * self.harmonics, "even": self.harmonics}
+        return sum(sizes[kind] for kind in self.kinds) + sum(seam.size for seam in self.seams)
 
     @property
     def size(self) -> int:
@@ -48,7 +54,9 @@ class Features(eqx.Module):
     def jet(self, points: Array, indices: tuple[MultiIndex, ...]) -> Jet:
         """The jet of the inputs at `points` of shape `(n, dimension)`."""
         coordinates = coordinates_jet(points)
-        plain = stack([part for axis, kind in enumerate(self.kinds) for part in self._coordinate(coordinates, axis, kind, indices)])
+        parts = [part for axis, kind in enumerate(self.kinds) for part in self._coordinate(coordinates, axis, kind, indices)]
+        parts += [nested(seam.features, points, indices) for seam in self.seams]
+        plain = stack(parts)
         if self.frequencies is None:
             return plain
         phase = affine(self.frequencies.astype(points.dtype), None, plain)

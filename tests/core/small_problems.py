@@ -52,7 +52,7 @@ def model(
 ) -> Model:
     """The model of a problem with a random network, whose biases are not zero."""
     ansatz, _, _ = build_ansatz(of)
-    features = Features(of.domain, ansatz.kinds, harmonics, fourier, 1.0, jax.random.key(7))
+    features = Features(of.domain, ansatz.kinds, harmonics, fourier, 1.0, jax.random.key(7), ansatz.seams)
     if network is None:
         network = MLP(features.size, len(of.field_names), width, depth, activation, key=jax.random.key(3))
         network.biases[0] += 0.3

@@ -122,6 +122,20 @@ def test_the_size_of_a_chunk_changes_no_byte(decay, snapshots):
     assert same_bytes(other[-1], snapshots[-1][1][0])
 
 
+def test_a_slab_that_is_left_behind_begins_anew(decay, snapshots, monkeypatch):
+    """As if each slab that goes on from the one before had failed."""
+    monkeypatch.setattr(sciml.train, "LEFT_BEHIND", 0.0)
+    kinds = ["adam", "broyden"] + ["broyden", "adam", "broyden"] * (SLABS - 1)
+    seen = [(snapshot, stored(snapshot)) for snapshot in train(decay.objective, PHASES, 50)]
+    last, middle = seen[-1][0], next(number for number, (snapshot, _) in enumerate(seen) if len(snapshot.phases) == 4)
+    assert [record.kind for record in last.phases] == kinds
+    assert last.step == sum(record.steps for record in last.phases)
+    assert sum("begins anew" in event for snapshot, _ in seen for event in snapshot.events) == SLABS - 1
+    assert decay.error(last.best).rel_l2 < 1e-3
+    again = list(train(decay.objective, PHASES, 50, resume=seen[middle][1]))
+    assert same_bytes(stored(again[-1])[0], seen[-1][1][0])
+
+
 def test_the_slab_of_the_first_network_alone_is_not_the_solution(decay, snapshots):
     """What the error would be if frozen slabs were lost: the rows matter."""
     best = snapshots[-1][0].best
