@@ -138,11 +138,11 @@ def prepare(
     """Builds and checks an Experiment.
 
     `network` is a `Network` (settings) or any callable Equinox or Flax NNX module `(inputs,) -> (fields,)`, whose inputs are the
-    coordinates, scaled to [-1, 1] (twice `harmonics` sines and cosines for a periodic one). `weights` replaces weights of loss terms by
-    name (`equation`, `initial_u`). `phases` are settings (`Adam`, `LBFGS`, `Broyden`), or "auto". `block` points are differentiated at
-    a time. `warm_start` is a Solution of the same model or its vector of parameters. `time_slabs` windows of time are trained one after
-    the other. Raises `ProblemError` for all that can be found before training, and `ConfigError` where this process already computes in
-    another precision: it holds for all of JAX.
+    coordinates, scaled to [-1, 1] (twice `harmonics` sines and cosines for a periodic one, and one or two more where initial values have
+    a kink at its ends: `sciml.nets.seam`). `weights` replaces weights of loss terms by name (`equation`, `initial_u`). `phases` are
+    settings (`Adam`, `LBFGS`, `Broyden`), or "auto". `block` points are differentiated at a time. `warm_start` is a Solution of the
+    same model or its vector of parameters. `time_slabs` windows of time are trained one after the other. Raises `ProblemError` for all
+    that can be found before training, and `ConfigError` where this process already computes in another precision: it holds for all of JAX.
     """
     return prepare_seeds(
         problem,
@@ -197,12 +197,12 @@ def prepare_seeds(
 def _draw_model(seed: int, settings: Network, network: Network | Any, window: Box, ansatz: Ansatz, problem: Problem) -> Model:
     """The model with the random numbers of a seed."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
-    seams = ansatz.seams if window is problem.domain else ()  # after the first slab of time a kink is smooth
+    seams = ansatz.seams if window is problem.domain else ()  # a slab of time sees its own time, not that since the kink
     features = Features(window, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0], seams)
     module = (
         build_network(settings, features.size, len(problem.field_names), keys[1]) if isinstance(network or settings, Network) else network
     )
-    _check_network(module, features.size, problem)
+    _check_network(module, features, problem)
     return Model(features, module, ansatz, settings.output_scale)
 
 
@@ -277,6 +277,7 @@ def row(snapshot: Snapshot, error: Error | None) -> dict[str, Any]:
         "gradient_norm",
         "validation",
         "worst",
+        "level",
         "unknowns",
         "events",
     )
@@ -347,8 +348,9 @@ def warm_parameters(source: Solution | Any, objective: Objective) -> Array:
     return theta
 
 
-def _check_network(network: Any, inputs: int, problem: Problem) -> None:
-    fields = len(problem.field_names)
+def _check_network(network: Any, features: Features, problem: Problem) -> None:
+    inputs, fields, kinks = features.size, len(problem.field_names), sum(seam.size for seam in features.seams)
+    seam = f", {kinks} of them for the kink of the initial values where the period closes" if kinks else ""
     if not callable(network):
         raise ProblemError(
             f"network: {type(network).__name__} is not callable; give sciml.Network(...) or a module that maps ({inputs},) to ({fields},)"
@@ -357,7 +359,7 @@ def _check_network(network: Any, inputs: int, problem: Problem) -> None:
         output = jax.eval_shape(network, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype))
     except (TypeError, ValueError) as error:
         raise ProblemError(
-            f"network: it fails on an input of shape ({inputs},): {error}; the model feeds it {inputs} scaled coordinates or features"
+            f"network: it fails on an input of shape ({inputs},): {error}; the model feeds it {inputs} scaled coordinates or features{seam}"
         ) from error
     shape = getattr(output, "shape", f"a {type(output).__name__}")
     if shape != (fields,) and not (shape == () and fields == 1):

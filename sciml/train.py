@@ -209,6 +209,7 @@ class Training:
 
     def _begin(self, runner: Any, metric: Any = None) -> None:
         cursor = self.cursor
+        cursor.goes_on = metric is not None
         cursor.running, cursor.phase_step, cursor.rollbacks, cursor.recovered_at, cursor.good_at = True, 0, 0, -1, 0
         cursor.plateau_marks = [math.inf] * len(self.phases[cursor.position].until)
         if self._best_level == math.inf:
@@ -306,22 +307,16 @@ class Training:
     def _has_failed(self, settings: Phase, ended: Ended) -> bool:
         """Whether the phase that ends has gained too little, and going back may help."""
         best, start = self._best_level, self.cursor.began_with[2]
-        if self._went_on_from_a_slab and best > LEFT_BEHIND * max(level for *_, level in self.cursor.slab_validations):
+        if self._left_behind:
             return True
         if ended in (Ended.LINE_SEARCH, Ended.STAGNATED):
             return bool(self.objective.counts("fixed")) and self.cursor.cycles < CYCLES and best > SUCCESS * start
         return self._may_go_back(settings) and (ended == Ended.OVERFIT or (ended == Ended.PLATEAU and best > FAILURE * start))
 
     @property
-    def _went_on_from_a_slab(self) -> bool:
-        """Whether this phase began with the parameters and the curvature of the slab before."""
-        cursor = self.cursor
-        return (
-            cursor.slab > 0
-            and cursor.cycles == 0
-            and not isinstance(self.phases[cursor.position], Adam)
-            and cursor.records[-1].kind != "adam"
-        )
+    def _left_behind(self) -> bool:
+        """Whether the slab goes on from the one before and is far worse than all earlier ones."""
+        return self.cursor.goes_on and self._best_level > LEFT_BEHIND * max(level for *_, level in self.cursor.slab_validations)
 
     def _may_go_back(self, settings: Phase) -> bool:
         """Whether this is a second phase right after a first-order one, and not too many have failed."""
@@ -333,7 +328,7 @@ class Training:
         """From the best state a shorter, slower first-order phase, and then the second one again; a slab that was to go on begins anew."""
         cursor = self.cursor
         before = [phase for phase in self.phases[: cursor.position] if isinstance(phase, Adam)]
-        if self._went_on_from_a_slab:
+        if self._left_behind:
             self.theta, again = self.objective.start, load_phases(cursor.asked)
             events.append(f"step {cursor.step}: slab {cursor.slab + 1} could not go on from the one before; it begins anew")
         elif before:

@@ -3,8 +3,8 @@
     python scripts/bench_accuracy.py [--limits 120 300] [--seeds 0 1 2] [--problems burgers ...] [--out runs/bench_accuracy]
 
 Every run is a process of its own that starts from nothing: imports and compilation (from an empty cache) are part of its time, counted
-from the first line of its script. What a run has at a limit: ours the state that it would return then, the one with the lowest validation
-residual, which knows no reference; a peer the lowest error that it has told by then or tells next, which is in its favour. `after` is
+from the first line of its script. What a run has at a limit: ours the state that it would return then, the one with the lowest mean
+absolute residual, which knows no reference; a peer the lowest error that it has told by then or tells next, which is in its favour. `after` is
 when it had that. One run, stopped at the longest limit, serves all limits; but DeepXDE's recipe depends on the limit, and has a run for
 each. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a Markdown table and writes
 OUT/error_against_time.png. DeepXDE, jinns and scimba are installed into environments of their own, the JAX peers with the jax of ours;
@@ -102,7 +102,7 @@ def of_sciml(problem: str, limits: list[float], seed: int) -> Row:
     result, steps, wall = run_sciml(problem, max(limits), seed)
     before = wall - result["seconds"]["total"]
     judged = [
-        (before + step["seconds"], step["error"], step["validation"]) for step in steps if None not in (step["error"], step["validation"])
+        (before + step["seconds"], step["error"], step["level"]) for step in steps if None not in (step["error"], step["level"])
     ]
     at = {}
     for limit in limits:

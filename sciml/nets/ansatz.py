@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +54,12 @@ class Ansatz:
 
     @property
     def seams(self) -> tuple[Seam, ...]:
-        """The kinks that any field starts with."""
-        return tuple(seam for blends in self.blends.values() for blend in blends for seam in blend.seams)
+        """The kinks that are inputs of the network; none where a field is free at the start, at which they are singular."""
+        if not all(self.starts(name) for name in self.blends):
+            return ()
+        found = [seam for blends in self.blends.values() for blend in blends for seam in blend.seams]
+        largest = {(seam.axis, seam.diffusivity): seam for seam in sorted(found, key=lambda seam: seam.size)}
+        return tuple(largest.values())
 
     def lift(self, point: Array) -> Array:
         """A function `(dimension,) -> (fields,)` that satisfies the hard conditions by transfinite interpolation (Gordon & Hall 1973)."""
@@ -194,8 +199,18 @@ def _blends(problem: Problem, hard: Sequence[Condition], name: str) -> list[Blen
 
 
 def _seams(problem: Problem, hard: Sequence[Condition], name: str, initial: PointFunction) -> tuple[Seam, ...]:
-    axes = [axis for axis, kind in enumerate(_kinds(problem, hard)) if kind == "periodic"]
-    return tuple(seam for axis in axes if (seam := find_seam(problem, name, axis, initial)) is not None)
+    """One after the other: what smooths a field along one axis has a kink along the next."""
+    time = problem.domain.face(TIME, -1)
+    seams: list[Seam] = []
+
+    def smoothed(point: Array, earlier: tuple[Seam, ...]) -> Array:
+        return sum((seam.smoothing(point) for seam in earlier), start=initial(point.at[time.axis].set(time.value)))
+
+    for axis, kind in enumerate(_kinds(problem, hard)):
+        if kind == "periodic":
+            seam = find_seam(problem, name, axis, partial(smoothed, earlier=tuple(seams)))
+            seams += [] if seam is None else [seam]
+    return tuple(seams)
 
 
 def _at_point(target: Callable[[Array], Array]) -> PointFunction:

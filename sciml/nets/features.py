@@ -55,7 +55,7 @@ class Features(eqx.Module):
         """The jet of the inputs at `points` of shape `(n, dimension)`."""
         coordinates = coordinates_jet(points)
         parts = [part for axis, kind in enumerate(self.kinds) for part in self._coordinate(coordinates, axis, kind, indices)]
-        parts += [nested(seam.features, points, indices) for seam in self.seams]
+        parts += [nested(seam.inputs, points, indices) for seam in self.seams]
         plain = stack(parts)
         if self.frequencies is None:
             return plain

@@ -55,7 +55,7 @@ class Seam:
         even = third * (integrals[3] - 0.25 * integrals[1])
         return 0.5 * spread * (first * integrals[1] - spread * odd + spread**2 * even)
 
-    def features(self, point: Array) -> Array:
+    def inputs(self, point: Array) -> Array:
         """The smoothed kink, and a smoothed jump where `bends`: periodic, smooth after the start, of order one."""
         place = (point[self.axis] - self.lower) / self.length
         spread, integrals = self._integrals(point)
@@ -65,9 +65,10 @@ class Seam:
     def _integrals(self, point: Array) -> tuple[Array, list[Array]]:
         """The diffusion length, and erfc, ierfc, i2erfc, i3erfc of the distance to the kink in that unit, with its sign where that is odd.
 
-        Each is summed over all images of the kink.
+        Each is summed over all images of the kink and has no mean. After L^2 / D nothing changes any more: exp(-4 pi^2) = 7e-18.
         """
-        elapsed = jnp.maximum(point[self.time] - self.start, jnp.finfo(point.dtype).eps ** 2)
+        eps = jnp.finfo(point.dtype).eps
+        elapsed = jnp.clip(point[self.time] - self.start, eps**2, self.length**2 / self.diffusivity)
         spread = jnp.sqrt(4.0 * self.diffusivity * elapsed)
         place = point[self.axis] - self.lower
         shifts = self.length * jnp.arange(self.images, dtype=point.dtype)
@@ -76,13 +77,18 @@ class Seam:
         first = jnp.exp(-(distance**2)) / math.sqrt(math.pi) - distance * zeroth
         second = (zeroth - 2.0 * distance * first) / 4.0
         third = (first - 2.0 * distance * second) / 6.0
-        sides = [jnp.sum(each, axis=1) for each in (zeroth, first, second, third)]
-        return spread, [above + below if order % 2 else above - below for order, (above, below) in enumerate(sides)]
+        (a, b), (c, d), (e, f), (g, h) = [jnp.sum(each, axis=1) for each in (zeroth, first, second, third)]
+        share = spread / self.length
+        return spread, [a - b, c + d - share / 2.0, e - f, g + h - share / 16.0]
 
 
 def find_seam(problem: Problem, name: str, axis: int, initial: PointFunction) -> Seam | None:
-    """The seam of a field along a periodic axis; None where its initial values close smoothly, or jump, or diffusion is not constant."""
-    domain = problem.domain
+    """The seam of a field along a periodic axis; None where there is nothing to smooth, or nothing known of how.
+
+    That is where `initial` closes smoothly, jumps, or has no three derivatives at the ends, and where the equation does not say of
+    itself how its kinks spread: one constant diffusivity, which no advection outruns and no other second derivative joins.
+    """
+    domain, time = problem.domain, problem.domain.axis(TIME)
     diffusivity = _diffusivity(problem, name, axis)
     if diffusivity is None:
         return None
@@ -94,45 +100,45 @@ def find_seam(problem: Problem, name: str, axis: int, initial: PointFunction) ->
     def jumps(point: Array) -> Array:
         return derivatives(point.at[axis].set(lower)) - derivatives(point.at[axis].set(upper))
 
-    points = _samples(problem)
-    sizes, found = (jnp.max(jnp.abs(jax.vmap(each)(points)), axis=0) for each in (derivatives, jumps))
-    closes = found <= jnp.sqrt(jnp.finfo(points.dtype).eps) * sizes
-    if not closes[0] or bool(jnp.all(closes[1:])):
+    sizes, found = (jnp.max(jnp.abs(jax.vmap(each)(_samples(problem))), axis=0) for each in (derivatives, jumps))
+    closes = found <= jnp.finfo(found.dtype).eps ** 0.4 * sizes
+    if not bool(jnp.all(jnp.isfinite(found))) or not closes[0] or bool(jnp.all(closes[1:])):
         return None
-    time = domain.axis(TIME)
-    start, length = domain.lower[time], upper - lower
-    images = 1 + math.ceil(REACH * math.sqrt(4.0 * diffusivity * (domain.upper[time] - start)) / length)
-    return Seam(axis, time, start, lower, length, diffusivity, images, lambda point: jumps(point)[1:], not bool(closes[2]))
+    length = upper - lower
+    elapsed = min(domain.upper[time] - domain.lower[time], length**2 / diffusivity)
+    images = 1 + math.ceil(REACH * math.sqrt(4.0 * diffusivity * elapsed) / length)
+    return Seam(axis, time, domain.lower[time], lower, length, diffusivity, images, lambda point: jumps(point)[1:], not bool(closes[2]))
 
 
 def _diffusivity(problem: Problem, name: str, axis: int) -> float | None:
-    """D of u_t = D u_xx + (lower orders along the axis), read off the equation; None unless it is one positive number."""
+    """D of u_t = D u_xx + (lower orders), read off the equation by differentiating it at random values; None unless it is one number."""
     time = problem.domain.axis(TIME)
-    rate, bend = Derivative(name, (time,)), Derivative(name, (axis, axis))
-    orders = [need.index for need in problem.needs if need.field == name]
-    if (
-        problem.unknowns
-        or {rate, bend} - set(problem.needs)
-        or any(index.count(axis) > 2 or (time in index and index != (time,)) for index in orders)
-    ):
+    rate, bend, slope = (Derivative(name, index) for index in ((time,), (axis, axis), (axis,)))
+    higher = [need for need in problem.needs if need.index.count(axis) >= 2 or (time in need.index and len(need.index) > 1)]
+    if problem.unknowns or rate not in problem.needs or bend not in higher or any(need.index != bend.index for need in higher):
         return None
     points = _samples(problem)
+    keys = jax.random.split(jax.random.key(1), len(problem.needs))
     values = {
-        need: jax.random.uniform(jax.random.key(number), points.shape[:1], points.dtype, 0.1, 0.9)
-        for number, need in enumerate(problem.needs)
+        need: jax.random.uniform(key, points.shape[:1], points.dtype, 0.1, 0.9) for need, key in zip(problem.needs, keys, strict=True)
     }
 
-    def sensitivity(need: Derivative) -> tuple[Array, ...]:
-        return jax.jvp(
-            lambda value: problem.residuals(values | {need: value}, points, {}), (values[need],), (jnp.ones_like(values[need]),)
-        )[1]
+    def sensitivity(need: Derivative) -> Array:
+        def residuals(value: Array) -> Array:
+            return jnp.stack(problem.residuals(values | {need: value}, points, {}))
 
-    ratios = [-second / first for first, second in zip(sensitivity(rate), sensitivity(bend), strict=True) if bool(jnp.all(first != 0))]
-    if len(ratios) != 1:
+        return jax.jvp(residuals, (values[need],), (jnp.ones_like(values[need]),))[1]
+
+    rates, bends = sensitivity(rate), sensitivity(bend)
+    rows = [row for row in range(len(rates)) if bool(jnp.any(rates[row] != 0) | jnp.any(bends[row] != 0))]
+    if len(rows) != 1 or any(bool(jnp.any(sensitivity(need)[rows[0]] != 0)) for need in higher if need != bend):
         return None
-    found = float(jnp.median(ratios[0]))
-    constant = bool(jnp.all(jnp.abs(ratios[0] - found) <= jnp.sqrt(jnp.finfo(points.dtype).eps) * abs(found)))
-    return found if constant and found > 0 else None
+    ratios = -bends[rows[0]] / rates[rows[0]]
+    found = float(jnp.median(ratios))
+    constant = bool(jnp.all(jnp.abs(ratios - found) <= jnp.sqrt(jnp.finfo(points.dtype).eps) * abs(found)))
+    speed = float(jnp.max(jnp.abs(sensitivity(slope)[rows[0]] / rates[rows[0]]))) if slope in problem.needs else 0.0
+    duration = problem.domain.upper[time] - problem.domain.lower[time]
+    return found if constant and found > 0 and speed**2 * duration <= found else None
 
 
 def _samples(problem: Problem) -> Array:

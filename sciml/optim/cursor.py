@@ -44,6 +44,8 @@ class Cursor:
     began_with: tuple[float, float, float] = (math.inf, math.inf, math.inf)
     """The `Validation` of the state that the phase began with."""
     running: bool = False
+    goes_on: bool = False
+    """Whether the phase began with the parameters and the curvature of the slab before."""
     growth: int = 1
     """Factor on the number of fixed points, doubled once if a second phase fails on too few."""
     good_at: int = 0

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sciml.errors import RunError
 from sciml.runs import build, files
 from sciml.runs.config import DiscoveryConfig
 from sciml.runs.metrics import NAME as METRICS
@@ -45,4 +46,9 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution 
             experiment.restore(jnp.asarray(theta), stored, result)
     else:
         experiment = build.build(config, subject, begun=True)
+        if theta.shape[-1] != experiment.parameters:
+            raise RunError(
+                f"{directory} holds {theta.shape[-1]} trainable numbers, but its config now makes a model of {experiment.parameters}: "
+                "the problem has changed, or another version of sciml trained it; run it anew"
+            )
     return experiment.solution(jnp.asarray(theta), read_rows(directory / METRICS), result)

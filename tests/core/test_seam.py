@@ -8,7 +8,7 @@ import pytest
 from small_problems import TINY, close, experiment, model, problem
 
 import sciml
-from sciml.derivatives import chain
+from sciml.derivatives import chain, nested
 from sciml.nets.ansatz import build_ansatz
 
 DIFFUSIVITY = 0.3
@@ -41,10 +41,9 @@ def series(t, x, terms=400):
 
 
 def test_for_a_kink_alone_the_lift_solves_the_heat_equation():
-    """u0 = parabola: the kink's smoothing and -2 D t / 3 for the curvature are the exact solution."""
     ansatz, _, _ = build_ansatz(ring())
     points = jnp.array([[0.5, 0.3], [0.500001, -1.0], [0.51, -0.95], [0.6, 2.0], [1.0, 0.5], [1.5, 1.9]])
-    found = jax.vmap(ansatz.lift)(points)[:, 0] - 2.0 / 3.0 * DIFFUSIVITY * (points[:, 0] - 0.5)
+    found = jax.vmap(ansatz.lift)(points)[:, 0]
     expected = jax.vmap(lambda point: series(*point, terms=20_000))(points)
     assert close(found, expected, 1e-5)
     assert close(found[2:], expected[2:], 1e-12)
@@ -64,6 +63,25 @@ def test_after_the_start_the_lift_closes_smoothly(start, elapsed):
     assert jnp.all(jnp.abs(upper - lower - remaining) <= 1e-10 * (1 + jnp.abs(upper)))
 
 
+@pytest.mark.parametrize("duration", [10.0, 1e5])
+def test_it_stays_of_the_size_of_the_values_however_long(duration):
+    box = sciml.Box(t=(0.0, duration), x=RING.intervals["x"])
+    ansatz, _, _ = build_ansatz(problem(box, [sciml.Initial(lopsided), sciml.Periodic(on="x")], heat))
+    (seam,) = ansatz.seams
+    assert seam.images < 20
+    grid = jnp.stack(jnp.meshgrid(jnp.geomspace(1e-3, duration, 15), jnp.linspace(-1.0, 2.0, 16)), axis=-1).reshape(-1, 2)
+    assert jnp.max(jnp.abs(jax.vmap(ansatz.lift)(grid))) < 4.0
+    assert jnp.max(jnp.abs(jax.vmap(seam.inputs)(grid))) < 1.5
+
+
+def test_single_precision_has_no_infinities():
+    ansatz, _, _ = build_ansatz(ring(lopsided))
+    points = jnp.asarray([[0.5, -1.0], [0.5, 2.0], [0.5, 0.3], [0.500001, -1.0], [1.5, 2.0]], jnp.float32)
+    for function in (ansatz.lift, ansatz.seams[0].inputs):
+        for array in nested(function, points, ((), (0,), (1,), (1, 1))).values():
+            assert jnp.all(jnp.isfinite(array))
+
+
 def test_at_the_start_the_lift_is_the_initial_values():
     ansatz, _, _ = build_ansatz(ring(lopsided))
     places = jnp.linspace(-1.0, 2.0, 31)
@@ -72,25 +90,23 @@ def test_at_the_start_the_lift_is_the_initial_values():
 
 
 def test_the_whole_model_closes_whatever_the_network():
-    """The smoothed kink as an input: periodic with its derivatives, of the order of one."""
     made = model(ring(lopsided))
-    (seam,) = made.features.seams
+    assert [seam.size for seam in made.features.seams] == [2]
     ends = jnp.array([[0.7, -1.0], [0.7, 2.0]])
     jet = made.jet(made.network, made.frame(ends, ((), (1,), (1, 1))), ((), (1,), (1, 1)))
     for values in jet.values():
         assert close(values[:, 0], values[:, 1], 1e-10)
-    grid = jnp.stack(jnp.meshgrid(jnp.linspace(0.5, 1.5, 9), jnp.linspace(-1.0, 2.0, 33)), axis=-1).reshape(-1, 2)
-    assert jnp.max(jnp.abs(jax.vmap(seam.features)(grid))) < 4.0
 
 
 @pytest.mark.parametrize(
     ("equation", "expected"),
     [
         (lambda u, u_t, u_xx: u_xx - 4.0 * u_t + u**2, 0.25),
-        (lambda u, u_t, u_x, u_xx: (0.1 * u_xx + u * u_x - u_t) / 7, 0.1),
+        (lambda u, u_t, u_x, u_xx: (0.1 * u_xx + 0.2 * u * u_x - u_t) / 7, 0.1),
         (lambda x, u_t, u_xx: u_t - (1 + 0.1 * x**2) * u_xx, None),
         (lambda u, u_t, u_xx: u_t - u * u_xx, None),
         (lambda u_t, u_xx: u_t + u_xx, None),
+        (lambda u_t, u_x, u_xx: u_t - u_xx + 50 * u_x, None),
         (lambda u_t, u_x: u_t - u_x, None),
         (lambda u_t, u_xx, u_xxxx: u_t - u_xx + u_xxxx, None),
     ],
@@ -98,6 +114,52 @@ def test_the_whole_model_closes_whatever_the_network():
 def test_the_diffusivity_is_read_off_the_equation(equation, expected):
     seams = build_ansatz(ring(equation=equation))[0].seams
     assert [pytest.approx(seam.diffusivity) == expected for seam in seams] == ([] if expected is None else [True])
+
+
+def test_second_derivatives_of_other_fields_leave_nothing_to_read_off():
+    def cross(u_t, u_xx, v_t, v_xx):
+        return u_t - u_xx + 0.1 * v_xx, v_t - v_xx
+
+    def auxiliary(u_t, u_xx, v, v_xx):
+        return u_t - u_xx + 0.1 * v_xx, v - u_xx
+
+    start = sciml.Initial(lambda x: (parabola(x), parabola(x)))
+    assert [seam.axis for seam in build_ansatz(problem(RING, [start, sciml.Periodic(on="x")], cross))[0].blends["u"][0].seams] == []
+    values = [sciml.Initial(parabola, of="u"), sciml.Periodic(on="x")]
+    assert all(not blend.seams for blends in build_ansatz(problem(RING, values, auxiliary))[0].blends.values() for blend in blends)
+
+
+def test_fields_without_values_at_the_start_have_no_inputs_that_are_singular_there():
+    def chemotaxis(u, u_t, u_xx, c, c_xx):
+        return u_t - u_xx + u * c, c_xx - c + u
+
+    ansatz, _, _ = build_ansatz(problem(RING, [sciml.Initial(parabola, of="u"), sciml.Periodic(on="x")], chemotaxis))
+    assert len(ansatz.blends["u"][0].seams) == 1
+    assert ansatz.seams == ()
+
+
+def test_values_that_are_given_for_all_times_are_those_of_the_start():
+    def moving(t, x):
+        return parabola(x) * jnp.exp(-5.0 * (t - 0.5))
+
+    ansatz, _, _ = build_ansatz(ring(moving))
+    other, _, _ = build_ansatz(ring(parabola))
+    points = jnp.array([[0.5, 0.1], [0.6, -1.0], [1.5, 1.0]])
+    assert close(jax.vmap(ansatz.lift)(points), jax.vmap(other.lift)(points), 1e-14)
+
+
+def test_kinks_in_two_directions():
+    box = sciml.Box(t=(0.0, 0.5), x=(-1.0, 2.0), y=(-1.0, 2.0))
+    both = [sciml.Periodic(on="x"), sciml.Periodic(on="y")]
+
+    def plate(u_t, u_xx, u_yy):
+        return u_t - 0.3 * u_xx - 0.2 * u_yy
+
+    ansatz, _, _ = build_ansatz(problem(box, [sciml.Initial(lambda x, y: lopsided(x) * parabola(y)), *both], plate))
+    assert [(seam.axis, seam.diffusivity, seam.size) for seam in ansatz.seams] == [(2, 0.2, 1), (1, 0.3, 2)]
+    for axis, ends in ((1, [[0.1, -1.0, 0.3], [0.1, 2.0, 0.3]]), (2, [[0.1, 0.3, -1.0], [0.1, 0.3, 2.0]])):
+        for index, values in nested(ansatz.lift, jnp.array(ends), ((), (axis,), (axis, axis))).items():
+            assert close(values[:, 0], values[:, 1], 1e-8), index
 
 
 def test_fields_have_seams_of_their_own():
@@ -129,6 +191,7 @@ def test_what_is_no_seam_is_left_alone():
 
     assert build_ansatz(Inverse())[0].seams == ()
     assert build_ansatz(ring(lambda x: jnp.sin(2 * jnp.pi * x / 3)))[0].seams == ()
+    assert build_ansatz(ring(lambda x: parabola(x) ** 2.5))[0].seams == ()
     walls = problem(RING, [sciml.Initial(parabola), sciml.Dirichlet(0.0, on="x")], heat)
     assert build_ansatz(walls)[0].seams == ()
 
@@ -136,6 +199,11 @@ def test_what_is_no_seam_is_left_alone():
 def test_values_that_do_not_meet_are_a_contradiction_still():
     with pytest.raises(sciml.ProblemError, match="contradicts"):
         sciml.prepare(ring(lambda x: x), points=TINY)
+
+
+def test_a_network_of_ones_own_is_told_of_the_input():
+    with pytest.raises(sciml.ProblemError, match="4 scaled coordinates or features, 1 of them for the kink"):
+        sciml.prepare(ring(), points=TINY, network=lambda z: jnp.stack([z[0] + z[1]]) @ jnp.ones((9,)))
 
 
 def test_it_trains_and_marches():
