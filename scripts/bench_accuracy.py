@@ -4,9 +4,9 @@
 
 Every run is a process of its own that starts from nothing: imports and compilation (from an empty cache) are part of its time, counted
 from the first line of its script. What a run has at a limit: ours the state that it would return then, the one with the lowest mean
-absolute residual, which knows no reference; a peer the lowest error that it has told by then or tells next, which is in its favour. `after` is
-when it had that. One run, stopped at the longest limit, serves all limits; but DeepXDE's recipe depends on the limit, and has a run for
-each. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a Markdown table and writes
+absolute residual, which knows no reference; a peer the lowest error that it has told by then or tells next, which is in its favour.
+`after` is when it had that. One run, stopped at the longest limit, serves all limits; but DeepXDE's recipe depends on the limit, and has
+a run for each. Rows go to OUT/rows.jsonl as they finish and a stopped script goes on where it was. Prints a Markdown table and writes
 OUT/error_against_time.png. DeepXDE, jinns and scimba are installed into environments of their own, the JAX peers with the jax of ours;
 their recipes stand in scripts/peers/. All are judged on the same grid against the same reference. A machine that does something else
 meanwhile gives no result: the column `load` is the machine's load average at the start of each run.
