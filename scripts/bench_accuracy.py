@@ -101,9 +101,7 @@ def of_sciml(problem: str, limits: list[float], seed: int) -> Row:
     """The error is that of the state that a run of each limit returns."""
     result, steps, wall = run_sciml(problem, max(limits), seed)
     before = wall - result["seconds"]["total"]
-    judged = [
-        (before + step["seconds"], step["error"], step["level"]) for step in steps if None not in (step["error"], step["level"])
-    ]
+    judged = [(before + step["seconds"], step["error"], step["level"]) for step in steps if None not in (step["error"], step["level"])]
     at = {}
     for limit in limits:
         seconds, error, _ = min((each for each in judged if each[0] <= limit), key=lambda each: each[2])
