@@ -9,7 +9,7 @@ import importlib.util
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -213,10 +213,12 @@ def load_problem(name: str, parameters: Mapping[str, float] | None = None, probl
     missing = dataclasses.MISSING
     required = [field.name for field in fields if field.default is missing and field.default_factory is missing]
     mistakes = _parameter_mistakes(parameters or {}, [field.name for field in fields], required, name)
+    whole = {field.name for field in fields if field.type in (int, "int")}
+    mistakes += _fractions(parameters or {}, whole, name)
     if mistakes:
         raise ConfigError(mistakes)
     try:
-        return cls(**(parameters or {}))
+        return cls(**{key: int(value) if key in whole else value for key, value in (parameters or {}).items()})
     except ScimlError:
         raise
     except Exception as error:
@@ -281,6 +283,15 @@ def _parameter_mistakes(
         if name not in given
     ]
     return unknown + missing
+
+
+def _fractions(given: Mapping[str, float], whole: Container[str], problem: str) -> list[str]:
+    """A config holds floating-point numbers; where a problem says `int` they must be whole."""
+    return [
+        f"parameters.{name}: the problem {problem} needs a whole number, but this is {value:g}; try {round(value)}"
+        for name, value in given.items()
+        if name in whole and not float(value).is_integer()
+    ]
 
 
 def _files(places: list[Path], suffix: str) -> dict[str, Path]:

@@ -123,6 +123,21 @@ def test_parameters_that_the_problem_lacks(user_problems):
     assert catalog.parameter_mistakes("heat", {"kapa": 1.0}, user_problems.folder) == caught.value.mistakes
 
 
+def test_a_config_sets_whole_numbers(user_problems):
+    user_problems("heat", HEAT.replace("length: float", "length: float = 1.0\n    draw: int = 0\n    mode: 'int' = 1"))
+    problem = catalog.load_problem("heat", {"draw": 3.0, "mode": 2.0, "length": 2.0}, user_problems.folder)
+    assert [type(value) for value in (problem.draw, problem.mode, problem.length)] == [int, int, float]
+    assert (problem.draw, problem.mode) == (3, 2)
+    with pytest.raises(ConfigError, match=r"parameters\.draw: the problem heat needs a whole number, but this is 1\.5; try 2"):
+        catalog.load_problem("heat", {"draw": 1.5}, user_problems.folder)
+
+
+def test_the_draw_of_the_noise_can_be_set_from_a_config():
+    first, second = (catalog.load_problem("fisher_kpp_inverse", {"draw": draw}).observations().values["u"] for draw in (0.0, 1.0))
+    assert first.shape == second.shape
+    assert (first != second).all()
+
+
 def test_a_new_problem_is_named_after_its_file():
     text = catalog.new_problem_text("my_heat_2")
     assert "class MyHeat2(sciml.Problem):" in text
