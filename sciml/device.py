@@ -68,6 +68,14 @@ def optimised(function: Callable[..., Any], **settings: Any) -> Any:
     return jax.jit(function, compiler_options=FULL if compilation() == "brief" else None, **settings)
 
 
+def put(values: Any, dtype: Any = None) -> Any:
+    """An array of its own on the default device. `jnp.asarray` compiles a program for every shape; this compiles nothing."""
+    import jax
+    import numpy as np
+
+    return jax.device_put(np.asarray(values, dtype), may_alias=False)
+
+
 def compilation() -> str:
     """How XLA compiles in this process: "brief", or in its "own" way."""
     return str(_settled.get("compilation", "own"))

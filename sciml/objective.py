@@ -58,7 +58,8 @@ class Validation(NamedTuple):
     worst: Array | float
     level: Array | float
     """Mean absolute residuals, squared and weighted: what judges a state. One point near a kink decides a mean square, but a layer in
-    which a wrong solution jumps counts here as well, however thin (docs/decisions/046-which-state-is-returned.md)."""
+    which a wrong solution jumps counts here as well, however thin. Data count with their mean square, whose minimum is the estimate
+    (docs/decisions/046-which-state-is-returned.md)."""
 
 
 class Instance(NamedTuple):
@@ -294,13 +295,13 @@ class Objective:
 
     def validate(self, theta: Array, batch: tuple[Block, ...]) -> Validation:
         """Weighted mean square, largest residual and level over a batch."""
-        means, worst, sizes = [], [], []
-        for number, block in enumerate(batch):
+        means, worst, levels = [], [], []
+        for number, (term, block) in enumerate(zip(self.terms, batch, strict=True)):
             residuals = self.residuals(theta, number, block)
             means.append(jnp.mean(residuals**2, axis=1))
             worst.append(jnp.max(jnp.abs(residuals)))
-            sizes.append(jnp.mean(jnp.abs(residuals), axis=1))
-        mean_square, level = (jnp.vdot(self.weights, jnp.concatenate(each)) for each in (means, [size**2 for size in sizes]))
+            levels.append(means[-1] if term.data is not None else jnp.mean(jnp.abs(residuals), axis=1) ** 2)
+        mean_square, level = (jnp.vdot(self.weights, jnp.concatenate(each)) for each in (means, levels))
         return Validation(mean_square, jnp.max(jnp.stack(worst)), level)
 
     # -- inside -------------------------------------------------------------------------------------------------------

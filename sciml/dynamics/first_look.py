@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sciml.device import put
 from sciml.dynamics.noise import Gaussian, LogNormal, Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
@@ -39,17 +40,17 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
     for channel, name in enumerate(series.names):
         levels, weights = [], []
         for times, values in zip(series.times, series.values, strict=True):
-            smooth, slope, level, degrees = _smooth(times, np.asarray(noise.scale(jnp.asarray(values[:, channel]))))
+            smooth, slope, level, degrees = _smooth(times, np.asarray(noise.scale(put(values[:, channel]))))
             levels.append(level)
             weights.append(max(degrees, 1e-3))
             rates.append(np.sqrt(np.mean(slope**2)) / max(float(np.std(smooth)), 1e-12))
-            shown, change = (np.asarray(each) for each in jax.jvp(noise.inverse, (jnp.asarray(smooth),), (jnp.asarray(slope),)))
+            shown, change = (np.asarray(each) for each in jax.jvp(noise.inverse, (put(smooth),), (put(slope),)))
             if name in columns:
                 columns[name].append(shown)
                 derivatives[name].append(change)
             if velocity(name) in columns:
                 columns[velocity(name)].append(change)
-        size = np.nanstd(np.asarray(noise.scale(jnp.asarray(np.concatenate(series.values)[:, channel]))))
+        size = np.nanstd(np.asarray(noise.scale(put(np.concatenate(series.values)[:, channel]))))
         sigma[channel] = np.clip(np.sqrt(np.average(np.square(levels), weights=weights)), 1e-3 * size, size)
     stated = _stated(problem)
     typical = dict(problem.sizes) if problem is not None else {}
@@ -83,7 +84,7 @@ def choose_noise(series: TimeSeries) -> Noise:
             misses, stretch = [], 0.0
             for times, block in zip(series.times, series.values, strict=True):
                 there = ~np.isnan(block[:, channel])
-                t, y = times[there], np.asarray(noise.scale(jnp.asarray(block[there, channel])))
+                t, y = times[there], np.asarray(noise.scale(put(block[there, channel])))
                 share = (t[1:-1] - t[:-2]) / (t[2:] - t[:-2])
                 misses.append((y[1:-1] - (1 - share) * y[:-2] - share * y[2:]) / np.sqrt(1 + share**2 + (1 - share) ** 2))
                 stretch += float(np.sum(np.log(block[there, channel][1:-1]))) if noise.positive else 0.0

@@ -109,14 +109,14 @@ def integrate(
     return Path(scale[None] * found.ys, found.stats["num_steps"], code)
 
 
-def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, substeps: int) -> Path:
-    """The classical Runge-Kutta method, `substeps` between two times: quickly compiled, and quickly differentiated backwards."""
-    shares = jnp.arange(substeps, dtype=times.dtype) / substeps
-    lengths = jnp.repeat(jnp.diff(times) / substeps, substeps)
-    begins = (times[:-1, None] + jnp.outer(jnp.diff(times), shares)).ravel()
+def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, substeps: int | Array) -> Path:
+    """The classical Runge-Kutta method, `substeps` between two times: quickly compiled, and quickly differentiated backwards.
 
-    def step(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        (state, alive), (t, length) = carry, at
+    As an array, `substeps` can change without a new compilation, but then there are no derivatives backwards.
+    """
+
+    def step(t: Array, length: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        state, alive = carry
 
         def stage(carry: tuple[Array, Array], where: Array) -> tuple[tuple[Array, Array], None]:
             before, change = carry
@@ -126,13 +126,16 @@ def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, subs
         nothing = jnp.zeros_like(start)
         (_, change), _ = jax.lax.scan(stage, (nothing, nothing), jnp.asarray(RUNGE_KUTTA, times.dtype))
         alive = alive & jnp.all(jnp.abs(state + change) < RUNAWAY)
-        state = jnp.where(alive, state + change, state)  # a dead solution stays where it is, so that its derivatives are numbers
-        return (state, alive), (state, alive)
+        return jnp.where(alive, state + change, state), alive  # a dead solution stays where it is: its derivatives are numbers
 
-    (_, reached), (states, alive) = jax.lax.scan(step, (start, jnp.asarray(True)), (begins, lengths))
-    states, alive = states[substeps - 1 :: substeps], alive[substeps - 1 :: substeps]
+    def interval(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        begin, length = at[0], at[1] / substeps
+        carry = jax.lax.fori_loop(0, substeps, lambda number, carry: step(begin + number * length, length, carry), carry)
+        return carry, carry
+
+    (_, reached), (states, alive) = jax.lax.scan(interval, (start, jnp.asarray(True)), (times[:-1], jnp.diff(times)))
     states = scale[None] * jnp.concatenate([start[None], jnp.where(alive[:, None], states, jnp.inf)])
-    return Path(states, jnp.asarray(lengths.size), jnp.where(reached, 0, 1))
+    return Path(states, jnp.asarray((times.size - 1) * substeps), jnp.where(reached, 0, 1))
 
 
 def _terms(slope: Any, solver: str) -> diffrax.AbstractTerm:

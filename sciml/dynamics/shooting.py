@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from sciml.device import put
 from sciml.dynamics.integrate import Path, integrate, interpolate
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.series import TimeSeries
@@ -113,25 +114,25 @@ class Shooting:
         self.windows = cut(series, intervals)
         self.intervals = intervals
         self.dtype = jnp.zeros(()).dtype
-        size = np.nanstd(np.asarray(noise.scale(jnp.asarray(np.concatenate(series.values)))), axis=0)
-        self.channel_size = jnp.asarray(np.where(size > 0, size, 1.0), self.dtype)
+        size = np.nanstd(np.asarray(noise.scale(put(np.concatenate(series.values)))), axis=0)
+        self.channel_size = put(np.where(size > 0, size, 1.0), self.dtype)
         """Standard deviation of each channel, `(channels,)`, on the noise's scale."""
-        self.anchors, self.scale, self.sigma = (jnp.asarray(each, self.dtype) for each in (anchors, scale, sigma))
+        self.anchors, self.scale, self.sigma = (put(each, self.dtype) for each in (anchors, scale, sigma))
         self.continuity = float(continuity)
         self.seed, self.instance = seed, Instance(jax.random.key(seed), (), None)
         trainable, self._fixed = eqx.partition(field, trainable_mask(field))
         start, self.unravel = ravel_pytree(trainable)
         self.field_start = start
         self.field_size, self.count = int(start.size), len(self.windows.first)
-        self.start = jnp.concatenate([start, jnp.zeros(self.count * self.states, self.dtype)])
+        self.start = put(np.concatenate([start, np.zeros(self.count * self.states)]), self.dtype)
         self.measured = int(self.windows.mask.sum())
         before = np.concatenate([np.zeros(0), *map(np.ravel, jax.tree.leaves(precisions(field)))])
-        self.precisions = jnp.asarray(before, self.dtype)
+        self.precisions = put(before, self.dtype)
         """`(field numbers,)`: one over the standard deviation before any data; zero where nothing is known."""
         self.has_prior = bool(before.any())
         self.components = ("data", "continuity", "prior") if self.has_prior else ("data", "continuity")
-        self.weights = jnp.ones(len(self.components), self.dtype)
-        self._arrays = jax.tree.map(jnp.asarray, self.windows)
+        self.weights = put([1.0] * len(self.components), self.dtype)
+        self._arrays = jax.tree.map(put, self.windows)
         self._forward = self.field_size + self.states <= FORWARD
 
     @property
@@ -161,7 +162,9 @@ class Shooting:
 
     def with_integrator(self, integrator: Integrator) -> Shooting:
         """The same with other tolerances."""
-        return self._changed(integrator=integrator)
+        moved = copy(self)
+        moved.integrator = integrator
+        return moved
 
     def _changed(self, **changes: Any) -> Shooting:
         names = ("field", "series", "noise", "integrator", "intervals", "anchors", "scale", "sigma", "continuity", "seed")

@@ -95,21 +95,24 @@ def fixed_steps(stage: Shooting) -> Integrator | None:
 
     Twice as many as the start needs: training changes the field, and what was found is refitted with controlled steps.
     """
+
+    def with_substeps(substeps: int | Array) -> Integrator:
+        return stage.integrator.model_copy(update={"solver": FIXED, "substeps": substeps})
+
+    follow = jax.jit(lambda theta, substeps: stage.with_integrator(with_substeps(substeps)).paths(theta).states / stage.scale)
     before, substeps = None, 1
     while substeps <= MOST_SUBSTEPS:
-        fixed = stage.integrator.model_copy(update={"solver": FIXED, "substeps": substeps})
-        states = np.asarray(jax.jit(stage.with_integrator(fixed).paths)(stage.start).states) / np.asarray(stage.scale)
+        states = np.asarray(follow(stage.start, substeps))
         if before is not None and np.isfinite(states).all() and np.max(np.abs(states - before)) < 10 * stage.integrator.rtol:
-            return fixed
+            return with_substeps(substeps)
         before, substeps = states, 2 * substeps
     return None
 
 
 def check_start(stage: Shooting) -> None:
     """Raises `ProblemError` where the field cannot even be evaluated at the data."""
-    field, anchors = stage.field, stage.anchors
-    controls = jnp.asarray(stage.windows.controls[:, 0])
-    slopes = np.asarray(jax.jit(jax.vmap(field))(jnp.asarray(stage.windows.times[:, 0]), anchors, controls))
+    field, anchors, windows = stage.field, stage.anchors, stage.windows
+    slopes = np.asarray(jax.jit(jax.vmap(field))(windows.times[:, 0], anchors, windows.controls[:, 0]))
     if not np.isfinite(slopes).all():
         window = int(np.argwhere(~np.isfinite(slopes).all(axis=1))[0, 0])
         at = ", ".join(f"{name} = {float(value):.4g}" for name, value in zip(field.states, anchors[window], strict=True))

@@ -84,22 +84,26 @@ def match(field: VectorField, series: TimeSeries, begin: Start, steps: int = 40)
     Gauss-Newton on the slopes at the measured times, relative to each state's typical slope, with a weak pull to the start.
     """
     trainable, fixed = eqx.partition(field, trainable_mask(field))
-    start, unravel = ravel_pytree(trainable)
-    rows = [jnp.asarray(np.concatenate(parts)) for parts in (series.times, begin.states, series.controls, begin.slopes)]
-    known = jnp.isfinite(rows[3])
-    size = jnp.asarray(np.std(np.nan_to_num(np.asarray(rows[3])), axis=0))
-    size = jnp.where(size > 0, size, 1.0)
+    times, states, controls, slopes = (np.concatenate(parts) for parts in (series.times, begin.states, series.controls, begin.slopes))
+    known = np.isfinite(slopes)
+    slopes = np.nan_to_num(slopes)
+    size = np.std(slopes, axis=0)
+    size = np.where(size > 0, size, 1.0)
 
-    def misfit(theta: Array, t: Array, state: Array, controls: Array, slope: Array, there: Array) -> Array:
-        model = eqx.combine(unravel(theta), fixed)
-        return jnp.where(there, (model(t, state, controls) - jnp.where(there, slope, 0.0)) / size, 0.0)
+    def matched(trainable: Any, *rows: Array) -> Any:
+        start, unravel = ravel_pytree(trainable)
 
-    def linearise(theta: Array) -> tuple[Array, Array]:
-        residuals, jacobian = jax.vmap(lambda *row: (misfit(theta, *row), jax.jacrev(misfit)(theta, *row)))(*rows, known)
-        return residuals.ravel(), jacobian.reshape(-1, theta.size)
+        def misfit(theta: Array, t: Array, state: Array, controls: Array, slope: Array, there: Array) -> Array:
+            model = eqx.combine(unravel(theta), fixed)
+            return jnp.where(there, (model(t, state, controls) - slope) / size, 0.0)
 
-    found = jax.jit(lambda theta: levenberg_marquardt.minimise(linearise, theta, steps, 1e-4, PULL))(start)
-    return eqx.combine(unravel(found.theta), fixed)
+        def linearise(theta: Array) -> tuple[Array, Array]:
+            residuals, jacobian = jax.vmap(lambda *row: (misfit(theta, *row), jax.jacrev(misfit)(theta, *row)))(*rows)
+            return residuals.ravel(), jacobian.reshape(-1, theta.size)
+
+        return unravel(levenberg_marquardt.minimise(linearise, start, steps, 1e-4, PULL).theta)
+
+    return eqx.combine(jax.jit(matched)(trainable, times, states, controls, slopes, known), fixed)
 
 
 def _scaling(series: TimeSeries, begin: Start) -> Scaling:

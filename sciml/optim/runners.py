@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sciml.device import optimised
+from sciml.device import optimised, put
 from sciml.objective import Instance, Trainable
 from sciml.optim import second_order
 from sciml.optim.broyden import SelfScaledBroyden
@@ -79,10 +79,10 @@ class FirstOrderRunner:
         compiled = compiler(objective)
         self._advance = compiled(advance, donate_argnums=1)
         self._advance_lanes = compiled(lambda lanes: _unstacked(jax.vmap(advance)(*_stacked(lanes)), len(lanes)))
-        self._ratios = jax.jit(current_ratios)
+        self._begin, self._ratios = jax.jit(self.phase.begin), jax.jit(current_ratios)
 
     def begin(self, instance: Instance, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
-        return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), self.phase.begin(theta, origin))
+        return jax.tree.map(put, self._begin(theta, origin))  # `advance` takes its buffers: none may be shared
 
     def advance(self, lanes: Sequence[Lane]) -> list[AdamState]:
         """The states of all lanes at their `until`: a power of two of them at a time as one computation, a last one by itself.
@@ -91,7 +91,7 @@ class FirstOrderRunner:
         """
         states: list[AdamState] = []
         for part in _parts(lanes):
-            each = [(lane.instance, lane.state, jnp.asarray(lane.until)) for lane in part]
+            each = [(lane.instance, lane.state, put(lane.until)) for lane in part]
             states += self._advance_lanes(each) if len(each) > 1 else [self._advance(*each[0])]
         return states
 
@@ -169,7 +169,7 @@ class SecondOrderRunner:
 
     def advance(self, lanes: Sequence[Lane]) -> list[second_order.State]:
         """The states of all lanes at their `until`, one after the other: line searches of different lengths would wait for each other."""
-        return [self._advance(lane.instance, lane.state, lane.batch, jnp.asarray(lane.until)) for lane in lanes]
+        return [self._advance(lane.instance, lane.state, lane.batch, put(lane.until)) for lane in lanes]
 
     def redraws(self, step: int) -> bool:
         return self.settings.redraw > 0 and step > 0 and step % self.settings.redraw == 0

@@ -137,7 +137,8 @@ def test_validation_is_the_weighted_mean_square_the_worst_residual_and_the_level
     ]
     weighted = list(zip([1.0, 3.0, 1.0], residuals, strict=True))
     assert float(validation.mean_square) == pytest.approx(sum(weight * np.mean(each**2) for weight, each in weighted), rel=1e-12)
-    assert float(validation.level) == pytest.approx(sum(weight * np.mean(np.abs(each)) ** 2 for weight, each in weighted), rel=1e-12)
+    (equation, boundary, data) = ([weight * np.mean(np.abs(each)) ** 2, weight * np.mean(each**2)] for weight, each in weighted)
+    assert float(validation.level) == pytest.approx(equation[0] + boundary[0] + data[1], rel=1e-12)
     assert float(validation.worst) == pytest.approx(max(np.abs(each).max() for each in residuals), rel=1e-12)
 
 
