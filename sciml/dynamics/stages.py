@@ -99,10 +99,10 @@ def fixed_steps(stage: Shooting) -> Integrator | None:
     def with_substeps(substeps: int | Array) -> Integrator:
         return stage.integrator.model_copy(update={"solver": FIXED, "substeps": substeps})
 
-    follow = jax.jit(lambda theta, substeps: stage.with_integrator(with_substeps(substeps)).paths(theta).states / stage.scale)
+    follow = jax.jit(lambda theta, substeps: stage.with_integrator(with_substeps(substeps)).paths(theta).states)
     before, substeps = None, 1
     while substeps <= MOST_SUBSTEPS:
-        states = np.asarray(follow(stage.start, substeps))
+        states = np.asarray(follow(stage.start, substeps)) / np.asarray(stage.scale)
         if before is not None and np.isfinite(states).all() and np.max(np.abs(states - before)) < 10 * stage.integrator.rtol:
             return with_substeps(substeps)
         before, substeps = states, 2 * substeps

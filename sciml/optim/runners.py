@@ -79,10 +79,11 @@ class FirstOrderRunner:
         compiled = compiler(objective)
         self._advance = compiled(advance, donate_argnums=1)
         self._advance_lanes = compiled(lambda lanes: _unstacked(jax.vmap(advance)(*_stacked(lanes)), len(lanes)))
-        self._begin, self._ratios = jax.jit(self.phase.begin), jax.jit(current_ratios)
+        self._begin = jax.jit(lambda theta, origin: _copied(self.phase.begin(theta, origin)))
+        self._ratios = jax.jit(current_ratios)
 
     def begin(self, instance: Instance, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
-        return jax.tree.map(put, self._begin(theta, origin))  # `advance` takes its buffers: none may be shared
+        return self._begin(theta, origin)
 
     def advance(self, lanes: Sequence[Lane]) -> list[AdamState]:
         """The states of all lanes at their `until`: a power of two of them at a time as one computation, a last one by itself.
@@ -226,6 +227,11 @@ def _parts(lanes: Sequence[Lane]) -> list[Sequence[Lane]]:
         parts.append(lanes[begun : begun + size])
         begun += size
     return parts
+
+
+def _copied(tree: Any) -> Any:
+    """Arrays of strong types, none of which shares its memory: `advance` takes it from them, and compiles once."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), tree)
 
 
 def _stacked(trees: Sequence[Any]) -> Any:
