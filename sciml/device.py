@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from sciml.errors import ConfigError
@@ -39,8 +40,7 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
         if _settled.setdefault(name, value) != value:
             raise ConfigError(f"this process already computes with {name} = {_settled[name]!r}; start another one for {value!r}")
     if threads is not None and hasattr(os, "sched_setaffinity"):
-        allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, allowed[:threads])
+        os.sched_setaffinity(0, _freest(threads))
     import jax
 
     jax.config.update("jax_enable_x64", precision == "float64")
@@ -79,6 +79,22 @@ def put(values: Any, dtype: Any = None) -> Any:
 def compilation() -> str:
     """How XLA compiles in this process: "brief", or in its "own" way."""
     return str(_settled.get("compilation", "own"))
+
+
+def _freest(count: int) -> list[int]:
+    """`count` of the cores that this process may use: those to which the fewest others are bound, as runs started by hand are."""
+    allowed = os.sched_getaffinity(0)
+    bound = dict.fromkeys(allowed, 0)
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            cores = os.sched_getaffinity(int(process))
+            is_kernel = not Path(f"/proc/{process}/cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended, or is not ours to look at
+        if cores < allowed and not is_kernel:
+            for core in cores:
+                bound[core] += 1
+    return sorted(allowed, key=lambda core: (bound[core], (core + os.getpid()) % len(allowed)))[:count]
 
 
 @contextmanager

@@ -87,3 +87,17 @@ def test_an_accelerator_that_may_be_used_is_left_alone(where, variables, how):
 def test_a_training_on_a_domain_runs_long_enough_for_all_optimisations():
     assert Objective.runs_long
     assert not Shooting.runs_long
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_run_keeps_away_from_cores_to_which_others_are_bound(monkeypatch):
+    cores = sorted(os.sched_getaffinity(0))
+    hold = "import os, sys; os.sched_setaffinity(0, [int(sys.argv[1])]); print(flush=True); sys.stdin.read()"
+    for busy in cores[:2]:
+        with subprocess.Popen([sys.executable, "-c", hold, str(busy)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            holder.stdout.readline()
+            monkeypatch.setattr(device.os, "listdir", lambda _, holder=holder: ["self", "1000000000", str(os.getpid()), str(holder.pid)])
+            assert device._freest(len(cores) - 1) == sorted(set(cores) - {busy}, key=device._freest(len(cores)).index)
+            assert device._freest(len(cores))[-1] == busy
+            holder.stdin.close()
+    assert sorted(device._freest(len(cores))) == cores
