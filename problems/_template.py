@@ -35,6 +35,8 @@ class Template(sciml.Problem):
     def start(self, x):
         return jnp.sin(jnp.pi * x)
 
-    # What the answer is compared with. Leave it out if nobody knows it, or write `reference(self)` (see burgers.py).
+    # What the answer is compared with. Where nobody knows it, let a classical solver find it, which says how good it is itself:
+    # `def reference(self): return method_of_lines(self)` (`from sciml.reference import method_of_lines`; without time
+    # `steady_collocation`). With neither of them no error is known.
     def exact(self, t, x):
         return jnp.exp(-self.kappa * jnp.pi**2 * t) * jnp.sin(jnp.pi * x)

@@ -14,7 +14,7 @@ from sciml.conditions import Condition, Dirichlet, Initial, Periodic, Robin, Ter
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
 from sciml.objective import Objective
-from sciml.problem import Problem
+from sciml.problem import Problem, conditions_of
 from sciml.sampling import shifted, sobol_integers
 from sciml.settings import Broyden, Phase
 
@@ -28,7 +28,7 @@ def check_conditions(problem: Problem) -> None:
 
     Problems with data or with conditions of the user's own are taken as complete.
     """
-    conditions = list(problem.conditions())
+    conditions = conditions_of(problem)
     terms_of(problem, conditions)
     if any(not isinstance(condition, _KNOWN) for condition in conditions):
         return

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sciml.errors import ConfigError
 
@@ -33,6 +33,8 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
     Must be called before JAX computes anything; later calls with other values raise `ConfigError`. On a CPU, programs of this process are
     compiled briefly from then on; state `xla_backend_optimization_level` in XLA_FLAGS (its own value is 3) to have it otherwise.
     """
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision = {precision!r} is not known; write 'float64' or 'float32'")
     asked = {
         name: value for name, value in (("precision", precision), ("device", device), ("devices", devices)) if value not in ("auto", None)
     }
@@ -52,7 +54,7 @@ def configure(precision: Precision = "float64", device: str = "auto", threads: i
             jax.config.update("jax_platforms", "cuda" if device == "gpu" else device)
         with _compile_briefly(device):
             found = jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that a platform it was asked for has a plugin
         raise ConfigError(f"device '{device}' is not available here ({error}); use --device cpu") from error
     if device == "gpu" and found[0].platform != "gpu":
         raise ConfigError("device 'gpu' is not available here; install jax[cuda12] or use --device cpu")

@@ -44,6 +44,12 @@ class RunError(ScimlError):
     """A run directory that cannot be read or written, or a run that could not finish."""
 
 
+CONVERGED = 0.1
+"""Estimated error of a reference from which on it says nothing: its solver has not converged."""
+
+NO_BOUND = "not known, for the reference has not converged"
+
+
 def suggest(name: str, known: Sequence[str]) -> str:
     """A sentence that helps after an unknown `name`: the closest known one, or all of them."""
     close = get_close_matches(name, known, n=1, cutoff=0.6)

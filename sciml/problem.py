@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -14,7 +16,7 @@ from jax import Array
 
 from sciml.derivatives import MAXIMUM_ORDER, MultiIndex
 from sciml.domain import TIME, Box
-from sciml.errors import ProblemError, suggest
+from sciml.errors import ProblemError, ScimlError, suggest
 from sciml.unknown import LEAK, Coefficients, Unknown
 
 if TYPE_CHECKING:
@@ -159,10 +161,11 @@ class Problem(Coefficients):
         given = [values[a] if isinstance(a, Derivative) else points[:, self.domain.axis(a)] for a in self.arguments]
         try:
             return bound.equation(*given)  # type: ignore[attr-defined]
-        except (TypeError, ValueError) as error:
-            if isinstance(error, ProblemError):
-                raise
-            raise ProblemError(f"equation of {self.name} fails on arrays of shape ({points.shape[0]},): {error}") from error
+        except ScimlError:
+            raise
+        except Exception as error:
+            told = str(error) if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"
+            raise ProblemError(f"equation of {self.name} fails on arrays of shape ({points.shape[0]},): {told}") from error
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -179,10 +182,37 @@ def residual_parts(result: Any) -> tuple[Any, ...]:
 
 def per_point(value: Any, count: int, what: str, dtype: Any) -> Array:
     """`value` as an array of shape `(count,)`; raises `ProblemError` for shapes that do not broadcast."""
+    if value is None or isinstance(value, str):
+        raise ProblemError(f"{what}: it gives {value!r}, no number; does it end with `return ...`?")
     array = jnp.asarray(value)
     if array.shape not in ((), (count,), (1,)):
         raise ProblemError(f"{what}: expected one value per point, shape ({count},), but got shape {array.shape}")
     return jnp.broadcast_to(array.astype(dtype), (count,))
+
+
+def conditions_of(problem: Problem) -> list[Condition]:
+    """What `problem.conditions()` returns. Raises `ProblemError` where it fails, or returns something else than conditions."""
+    try:
+        found = problem.conditions()
+    except ScimlError:
+        raise
+    except Exception as error:
+        line = _failing_line(error, problem.conditions)
+        raise ProblemError(f"conditions of {problem.name} fail{line}: {type(error).__name__}: {error}") from error
+    listed: list[Any] = list(found) if isinstance(found, list | tuple) else [found]
+    strange = listed if found is not None and not isinstance(found, list | tuple) else []
+    strange = strange or [each for each in listed if not callable(getattr(each, "terms", None))]
+    if strange:
+        advice = "write `return [sciml.Initial(...), ...]`"
+        raise ProblemError(f"conditions of {problem.name}: {strange[0]!r} stands where a list of conditions should; {advice}")
+    return listed
+
+
+def _failing_line(error: BaseException, function: Callable[..., Any]) -> str:
+    """The last line of the function's own file at which an error arose; empty where there is none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if code is not None and frame.filename == code.co_filename]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
 
 
 def call_by_name(function: Callable[..., Any] | float, domain: Box, points: Array, what: str) -> Any:
@@ -198,9 +228,8 @@ def call_by_name(function: Callable[..., Any] | float, domain: Box, points: Arra
     except jax.errors.TracerArrayConversionError as error:
         raise ProblemError(f"{what}: it uses NumPy functions; write it with jax.numpy so that it can be differentiated") from error
     except (TypeError, ValueError) as error:
-        raise ProblemError(
-            f"{what}: {LEAK if Unknown.__name__ in str(error) else f'it fails on points of shape {points.shape[:-1]}: {error}'}"
-        ) from error
+        fails = f"it fails on points of shape {points.shape[:-1]}{_failing_line(error, function)}: {error}"
+        raise ProblemError(f"{what}: {LEAK if Unknown.__name__ in str(error) else fails}") from error
 
 
 def _split(suffix: str, coordinates: Sequence[str]) -> MultiIndex | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sciml.errors import ProblemError, suggest
+from sciml.errors import CONVERGED, NO_BOUND, ProblemError, suggest
 from sciml.labelled import Labelled, Variable
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Error:
     def __str__(self) -> str:
         own = self.reference["estimated_error"]
         place = ", ".join(f"{name} = {value:.4g}" for name, value in self.where.items())
-        amount = f"below {own:.1e}, the error of the reference itself" if self.at_floor else f"{self.rel_l2:.2e}"
+        below = f"below {own:.1e}, the error of the reference itself" if own < CONVERGED else NO_BOUND
+        amount = below if self.at_floor else f"{self.rel_l2:.2e}"
         return f"rel-L2 {amount}; largest {self.max_abs:.2e} at {place}; reference: {self.reference['kind']} (± {own:.1e})"
 
 
@@ -91,6 +92,11 @@ def measure_error(values: Mapping[str, ArrayLike], reference: Reference) -> Erro
         },
         at_floor=rel_l2 < float(reference.estimated_error),
     )
+
+
+def _as_attribute(value: Any) -> str | int | float:
+    """netCDF has numbers and text, but no truth values, and nothing for None."""
+    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else str(value)
 
 
 def evaluate_points(evaluate: Evaluate, points: Values) -> Values:
@@ -230,7 +236,7 @@ class Solution:
             "description": " ".join((type(self.problem).__doc__ or "").split()),
             "source": "sciml, physics-informed network",
         }
-        attributes |= {f"coefficient_{name}": value for name, value in self.problem.coefficients.items()}
+        attributes |= {f"coefficient_{name}": _as_attribute(value) for name, value in self.problem.coefficients.items()}
         attributes |= {f"unknown_{name}": value for name, value in self.unknowns.items()}
         if self.reference is not None:
             error = self.error()

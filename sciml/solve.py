@@ -16,7 +16,7 @@ from jax import Array
 from sciml import checks
 from sciml.device import configure
 from sciml.domain import Box
-from sciml.errors import Outcome, ProblemError
+from sciml.errors import Outcome, ProblemError, ScimlError
 from sciml.nets.ansatz import Ansatz, build_ansatz
 from sciml.nets.features import Features
 from sciml.nets.mlp import MLP
@@ -38,7 +38,7 @@ DENSE_LIMIT = 5000
 class Experiment:
     """A problem with its model, objective and phases: everything resolved and checked, nothing trained."""
 
-    closing = "writing the results, with a classical method for comparison"
+    closing = "writing the results and what they are compared with"
     """What happens after training, in words."""
 
     def __init__(self, problem: Problem, objective: Objective, phases: tuple[Phase, ...], start: Array) -> None:
@@ -311,6 +311,8 @@ def resolve_phases(phases: Literal["auto"] | Sequence[Phase], objective: Objecti
     also end the first phase.
     """
     if phases != "auto":
+        if strange := next((each for each in phases if not isinstance(each, Adam | LBFGS | Broyden)), None):
+            raise ProblemError(f"phases: {strange!r} is no phase; write sciml.Adam(steps=500), sciml.Broyden(steps=2000) or sciml.LBFGS()")
         return tuple(phases)
     order = max(len(index) for index in objective.indices[0])
     first = Adam(
@@ -331,10 +333,29 @@ def has_reference(problem: Problem) -> bool:
 def problem_reference(problem: Problem) -> Reference | None:
     """The problem's own reference, its exact solution on a grid, or nothing."""
     if hasattr(problem, "reference"):
-        return problem.reference()  # type: ignore[attr-defined]
+        try:
+            found = problem.reference()  # type: ignore[attr-defined]
+        except ScimlError:
+            raise
+        except Exception as error:
+            raise ProblemError(f"reference of {problem.name} fails: {type(error).__name__}: {error}") from error
+        _check_reference(problem, found)
+        return found
     if hasattr(problem, "exact"):
         return exact_reference(problem, problem.domain.intervals, problem.field_names)
     return None
+
+
+def _check_reference(problem: Problem, reference: Any) -> None:
+    """Raises `ProblemError` where a user's reference does not cover the problem's fields and coordinates, in the domain's order."""
+    if not isinstance(reference, Reference):
+        raise ProblemError(f"reference of {problem.name}: it returns a {type(reference).__name__}; write `return sciml.Reference(...)`")
+    axes, fields = tuple(reference.coordinates), tuple(reference.fields)
+    if axes != tuple(problem.domain.coordinates) or set(fields) != set(problem.observable_names):
+        raise ProblemError(
+            f"reference of {problem.name}: it gives {', '.join(fields)} over ({', '.join(axes)}); "
+            f"needed are {', '.join(problem.observable_names)} over ({', '.join(problem.domain.coordinates)}), in this order"
+        )
 
 
 def warm_parameters(source: Solution | Any, objective: Objective) -> Array:

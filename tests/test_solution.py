@@ -209,3 +209,10 @@ def test_plot_gives_a_figure_and_writes_it_where_asked(solution, tmp_path):
     figure = solution.plot(tmp_path / "wave.png")
     assert figure.axes
     assert (tmp_path / "wave.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_reference_that_has_not_converged_says_nothing():
+    reference = small_reference(estimated_error=1.2)
+    error = measure_error({"u": 1.5 * reference.fields["u"]}, reference)
+    assert error.at_floor
+    assert "rel-L2 not known, for the reference has not converged" in str(error)

@@ -53,6 +53,8 @@ class Range(Settings):
         else:
             inner = [self.start + (self.stop - self.start) * share for share in shares]
         values = [rounded(value) for value in inner]
+        if isinstance(self.start, int) and isinstance(self.stop, int):
+            values = [int(value) if float(value).is_integer() else value for value in values]
         return [self.start, *values[1:-1], self.stop] if count > 1 else [self.start]
 
 

@@ -197,6 +197,8 @@ def differences(variables: Sequence[str], names: Sequence[str] = ("sin",)) -> Li
 
 def products(first: Library, second: Library) -> Library:
     """Every term of one library times every term of the other."""
+    if first.variables != second.variables or any(term.function for term in (*first.terms, *second.terms)):
+        raise ProblemError("products: both libraries need the same variables, and no terms of your own; write those products as user_terms")
     joined = tuple(Term(_merged((*a.factors, *b.factors))) for a in first.terms for b in second.terms)
     return Library(first.variables, tuple(dict.fromkeys(joined)))
 

@@ -128,7 +128,11 @@ class TimeSeries:
         source = Path(path)
         try:
             text = source.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            others = [str(each) for each in source.parent.glob("*.csv")] if source.parent.is_dir() else []
+            hint = suggest(str(path), others) if others else "give the path of a CSV file"
+            raise ProblemError(f"cannot read the table: {error.strerror}; {hint}", source=str(path)) from error
+        except UnicodeDecodeError as error:
             raise ProblemError(f"cannot read the table ({error}); give a CSV file in UTF-8", source=str(path)) from error
         head = text.partition("\n")[0]
         reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=head.count), skipinitialspace=True)
@@ -140,6 +144,11 @@ class TimeSeries:
         if ragged:
             more = [f"{len(ragged) - MISTAKES} more lines like these"] * (len(ragged) > MISTAKES)
             raise ProblemError(ragged[:MISTAKES] + more, source=str(path))
+        if all(_number(cell) is not None for cell in header):
+            raise ProblemError(
+                f"line {rows[0][0]}: the first line holds numbers ({', '.join(header)}); write a line of names above it, as in t,x,y",
+                source=str(path),
+            )
         table = {name: [row[index] for _, row in rows[1:]] for index, name in enumerate(header)}
         if len(table) != len(header) or "" in table:
             raise ProblemError(f"every column needs a name of its own; the header is {', '.join(header)}", source=str(path))
@@ -284,6 +293,8 @@ def _from_table(
         for place, cell, number in zip(places, table[name], column, strict=True)
         if number is None
     ]
+    if texts and all(_number(str(cell).replace(",", ".", 1)) is not None for column in table.values() for cell in column):
+        raise ProblemError(f"{texts[0].partition(';')[0]}: its decimals are commas; write points instead", source=source)
     if texts:
         raise ProblemError(texts, source=source)
     columns = {name: np.array(column, dtype=np.float64) for name, column in numbers.items()}

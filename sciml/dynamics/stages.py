@@ -68,7 +68,7 @@ def lengths(series: TimeSeries, settings: ShootingSettings) -> tuple[int, ...]:
     total = sum(len(times) - 1 for times in series.times)
     first = settings.intervals or int(np.clip(total // 8, 2, 16))
     last = settings.longest or max(first, longest // 4)
-    found = [min(first, longest)]
+    found = [min(first, last, longest)]
     while found[-1] * settings.growth <= last:
         found.append(found[-1] * settings.growth)
     return tuple(found)

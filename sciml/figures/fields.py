@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sciml.domain import TIME
+from sciml.errors import CONVERGED, NO_BOUND
 from sciml.figures.style import BLUE, STYLE, VERMILION, new_figure, scientific, symbol
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def _headline(solution: Solution) -> str:
         return f"{solution.problem.name}, no reference"
     error = solution.error()
     own = float(error.reference["estimated_error"])
-    amount = f"below {scientific(own)}" if error.at_floor else scientific(error.rel_l2)
+    below = f"below {scientific(own)}" if own < CONVERGED else NO_BOUND
+    amount = below if error.at_floor else scientific(error.rel_l2)
     kind = str(error.reference["kind"]).replace("_", " ")
     return f"{solution.problem.name}: relative $L_2$ error {amount} (reference: {kind}, ± {scientific(own)})"
 

@@ -16,7 +16,7 @@ from sciml.domain import TIME, Box, Face
 from sciml.errors import ProblemError
 from sciml.nets.features import Kind
 from sciml.nets.seam import Seam, find_seam
-from sciml.problem import Problem
+from sciml.problem import Problem, conditions_of
 
 PointFunction = Callable[[Array], Array]
 
@@ -127,7 +127,7 @@ def build_ansatz(problem: Problem, window: Box | None = None) -> tuple[Ansatz, l
     `window` is the box that the network sees, where it is not the problem's own (see `sciml.slabs`).
     Raises `ProblemError` where a condition is asked to be hard that cannot be.
     """
-    conditions = list(problem.conditions())
+    conditions = conditions_of(problem)
     hard = [condition for condition in conditions if _is_hard(problem, condition)]
     soft = [condition for condition in conditions if condition not in hard]
     blends = {name: tuple(_blends(problem, hard, name)) for name in problem.field_names}

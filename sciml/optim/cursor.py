@@ -99,21 +99,22 @@ def extend(cursor: Cursor, phases: list[Phase], asked: Sequence[Phase]) -> None:
     Raises `ConfigError` for a phase that cannot become longer.
     """
     before = [phase["steps"] for phase in cursor.asked]
+    cursor.places = list(cursor.places)  # those of the checkpoint stay what they are
     for number, phase in enumerate(asked):
         if number >= len(before):
             phases.append(phase)
             cursor.places.append(len(phases) - 1)
         elif phase.steps > before[number]:
-            _lengthen(cursor, phases, cursor.places[number], phase.steps - before[number])
+            cursor.places[number] = _lengthen(cursor, phases, cursor.places[number], phase.steps - before[number])
     cursor.asked, cursor.plan = dump_phases(asked), dump_phases(phases)
     if cursor.outcome == Outcome.OK and cursor.position < len(phases):
         cursor.outcome = None
 
 
-def _lengthen(cursor: Cursor, phases: list[Phase], place: int, more: int) -> None:
+def _lengthen(cursor: Cursor, phases: list[Phase], place: int, more: int) -> int:
     """A phase that is not over, or whose budget was the last thing to end, goes on; after another end a new one like it begins.
 
-    Raises `ConfigError` for a phase that another has followed: it cannot be entered again.
+    Returns the place of what goes on. Raises `ConfigError` for a phase that another has followed: it cannot be entered again.
     """
     phase = phases[place]
     if place < min(cursor.position, len(phases) - 1):
@@ -121,8 +122,9 @@ def _lengthen(cursor: Cursor, phases: list[Phase], place: int, more: int) -> Non
     finished = place == len(phases) - 1 < cursor.position
     if finished and cursor.records[-1].ended_by != "budget":
         phases.append(phase.model_copy(update={"steps": more}))
-    else:
-        phases[place] = phase.model_copy(update={"steps": phase.steps + more})
-    if finished and cursor.records[-1].ended_by == "budget":
+        return len(phases) - 1
+    phases[place] = phase.model_copy(update={"steps": phase.steps + more})
+    if finished:
         cursor.records.pop()
         cursor.position, cursor.running = place, True
+    return place

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sciml.domain import TIME
 from sciml.errors import ProblemError
 from sciml.reference.grid import Reference, observed, relative_l2
@@ -42,7 +44,7 @@ def baselines(problem: Problem, reference: Reference | None) -> dict[str, dict[s
         for doubling in range(1, DOUBLINGS.get(len(_space(problem)), 0) + 1):
             if solved.estimated_error > GOOD:
                 solved = solve(problem, points * 2**doubling, grid=reference.coordinates)
-    except ProblemError as error:
+    except (ProblemError, np.linalg.LinAlgError, ArithmeticError, ValueError) as error:  # a singular Jacobian, say: then it cannot solve it
         return {name: {"rel_l2": None, "seconds": None, "reason": str(error)}}
     return {name: {"rel_l2": relative_l2(reference.fields, observed(problem, solved.fields)), "seconds": solved.seconds, "reason": None}}
 

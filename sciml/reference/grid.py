@@ -18,7 +18,7 @@ from sciml.problem import call_by_name
 if TYPE_CHECKING:
     from sciml.problem import Problem
 
-DEFAULT_SHAPES: Mapping[int, tuple[int, ...]] = {1: (1001,), 2: (101, 201), 3: (31, 41, 41)}
+DEFAULT_SHAPES: Mapping[int, tuple[int, ...]] = {1: (1001,), 2: (101, 201), 3: (31, 41, 41), 4: (9, 17, 17, 17)}
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def grid_points(coordinates: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def uniform_grid(intervals: Mapping[str, tuple[float, float]], shape: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-    """Equally spaced coordinates over `intervals`, both ends included; 1001, 101 x 201 or 31 x 41 x 41 points by default.
+    """Equally spaced coordinates over `intervals`, both ends included; 1001, 101 x 201, 31 x 41 x 41 or 9 x 17 x 17 x 17 points by default.
 
-    Raises `ProblemError` for a `shape` of another length, and for more than three coordinates without a `shape`.
+    Raises `ProblemError` for a `shape` of another length, and for more than four coordinates without a `shape`.
     """
     if shape is None:
         shape = DEFAULT_SHAPES.get(len(intervals))
@@ -80,14 +80,14 @@ def exact_reference(problem: Problem, coordinates: Iterable[str], fields: Sequen
     """The `Reference` that `problem.exact` gives on a uniform grid over the problem's domain, in float64.
 
     `coordinates` and `fields` are names, in the order of the domain and of the values of `problem.exact`. The estimated
-    error is what rounding may do: how far the values move when every coordinate moves by one unit in the last place, plus
+    error is what rounding may do: how far the values move when every coordinate moves inwards by one unit in the last place, plus
     the rounding of the values themselves. Raises `ProblemError` where `exact` returns another number of fields.
     """
     grid = uniform_grid({name: problem.domain.intervals[name] for name in coordinates}, shape)
     start = time.perf_counter()
     values = _on_grid(problem, grid, fields)
     seconds = time.perf_counter() - start
-    moved = _on_grid(problem, {name: np.nextafter(array, np.inf) for name, array in grid.items()}, fields)
+    moved = _on_grid(problem, {name: np.nextafter(array, array.mean()) for name, array in grid.items()}, fields)
     rounding = relative_l2(values, moved) + float(np.finfo(np.float64).eps)
     return Reference("exact", grid, values, rounding, seconds)
 

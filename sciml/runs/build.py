@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciml.errors import ConfigError, ProblemError, RunError, ScimlError
+from sciml.errors import ConfigError, RunError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
 from sciml.runs.config import Config, DiscoveryConfig, ProblemConfig, load_config
@@ -174,7 +174,7 @@ def has_changed(directory: Path, config: Config, problems: Path | None) -> bool:
 def data_hashes(problem: Problem | Dynamics | TimeSeries, config: Config) -> dict[str, str]:
     """A hash of each set of numbers from outside that a run depends on: measured data, and the parameters it starts from."""
     from sciml.data import Data
-    from sciml.problem import Problem
+    from sciml.problem import Problem, conditions_of
 
     if not isinstance(problem, Problem):
         from sciml.dynamics.problem import Dynamics
@@ -182,13 +182,7 @@ def data_hashes(problem: Problem | Dynamics | TimeSeries, config: Config) -> dic
         series = problem.measured if isinstance(problem, Dynamics) else problem
         rows = zip(series.times, series.values, series.controls, strict=True)
         return {"series": _hash({str(number): np.column_stack(parts) for number, parts in enumerate(rows)})}
-    try:
-        conditions = problem.conditions()
-    except ScimlError:
-        raise
-    except Exception as error:
-        raise ProblemError(f"conditions of {problem.name} fail: {type(error).__name__}: {error}") from error
-    data = [condition for condition in conditions if isinstance(condition, Data)]
+    data = [condition for condition in conditions_of(problem) if isinstance(condition, Data)]
     hashes = {f"data_{number}": _hash(each.coordinates | each.values) for number, each in enumerate(data, 1)}
     if isinstance(config, ProblemConfig) and config.warm_start is not None:
         hashes["warm_start"] = _hash({THETA: best_parameters(Path(config.warm_start))})

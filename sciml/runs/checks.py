@@ -10,13 +10,13 @@ import numpy as np
 
 from sciml.checks import memory_bytes
 from sciml.derivatives import nested
-from sciml.errors import ConfigError, ProblemError
+from sciml.errors import CONVERGED, ConfigError, ProblemError
 from sciml.objective import Trainable
 from sciml.problem import Problem, call_by_name
 from sciml.runs.build import build
 from sciml.runs.config import Config, ProblemConfig
 from sciml.settings import Broyden
-from sciml.solve import Experiment
+from sciml.solve import Experiment, problem_reference
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovery import Discovery
@@ -57,7 +57,7 @@ def check(problem: Any, config: Config) -> list[Finding]:
     ]
     if hasattr(problem, "exact") and not problem.unknowns:
         found.append(_exact(problem))
-    return [*found, _memory(experiment)]
+    return [*found, _reference(problem), _memory(experiment)]
 
 
 def _discovery(experiment: Discovery) -> list[Finding]:
@@ -107,6 +107,19 @@ def _exact(problem: Problem) -> Finding:
     tolerance = _EXACT_TOLERANCE if points.dtype == jnp.float64 else 1e-3
     ok = residual <= tolerance * size
     return Finding("exact solution", ok, f"satisfies the equation up to {residual:.1e} (derivatives up to {size:.1e})")
+
+
+def _reference(problem: Problem) -> Finding:
+    """What errors will be measured by."""
+    try:
+        reference = problem_reference(problem)
+    except ProblemError as error:
+        return Finding("reference", False, "; ".join(error.mistakes))
+    if reference is None:
+        return Finding("reference", True, "none: no error will be known; `exact` or `reference` gives one")
+    own, converged = reference.estimated_error, reference.estimated_error < CONVERGED
+    text = f"{reference.kind}, itself good to {own:.1e}" + ("" if converged else ": it has not converged, and says nothing")
+    return Finding("reference", converged, f"{text} ({reference.seconds:.1f} s)")
 
 
 def _memory(experiment: Experiment) -> Finding:

@@ -219,6 +219,8 @@ def _refuse_another_run(before: Config, after: Config, directory: Path) -> None:
     old, new = before.phases, after.phases
     if old != "auto" and (new == "auto" or not _extends(old, new)):
         changed.append("phases (the last one may become longer, and more may follow)")
+    elif old not in ("auto", new) and getattr(after, "time_slabs", 1) > 1:
+        changed.append("phases of a run in time slabs")
     if changed:
         raise ConfigError(
             f"{', '.join(changed)} cannot change within a run; `sciml run {directory / build.CONFIG} --set ...` begins another"

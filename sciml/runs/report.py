@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sciml.errors import Outcome
+from sciml.errors import CONVERGED, NO_BOUND, Outcome
 from sciml.runs import files
 from sciml.runs.html import Html, card, duration, join, listing, number, page, picture, prose, section, symbol, table, tag
 
@@ -91,7 +91,8 @@ def _cards(result: Result) -> Html:
 def _amount(error: Result) -> Html:
     """The error, or what bounds it from above when it is below the error of the reference."""
     if error.get("at_floor"):
-        return join(["below ", number(error["reference"]["estimated_error"])])
+        own = error["reference"]["estimated_error"]
+        return join(["below ", number(own)]) if own < CONVERGED else join([NO_BOUND])
     return number(error.get("rel_l2"))
 
 
@@ -142,6 +143,8 @@ def _how_well(result: Result, picture: Path) -> Html:
 def _floor_note(error: Result) -> Html:
     if not error.get("at_floor"):
         return Html()
+    if not error["reference"]["estimated_error"] < CONVERGED:
+        return tag("p", "The reference's own estimate of its error is so large that it says nothing: its solver has not converged.")
     return tag("p", "The solution differs from the reference by less than the reference is uncertain, so only a bound can be stated.")
 
 

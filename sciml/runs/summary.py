@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sciml.errors import Outcome
+from sciml.errors import CONVERGED, NO_BOUND, Outcome
 from sciml.runs.progress import duration
 
 
@@ -40,10 +40,15 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
 
 def _error(error: Mapping[str, Any] | None) -> str:
     if not error:
-        return "not known: the problem has no exact or reference solution"
+        return (
+            "not known: the problem has neither `exact` nor `reference`; a method `def reference(self): return method_of_lines(self)` "
+            "(or steady_collocation, both from sciml.reference) compares it with a classical solver"
+        )
     reference = error["reference"]
     own = f"{reference['estimated_error']:.1e}"
-    if error.get("at_floor"):
+    if error.get("at_floor") and not reference["estimated_error"] < CONVERGED:
+        text = NO_BOUND
+    elif error.get("at_floor"):
         text = f"below {own} relative L2, the error of the reference itself"
     elif error["rel_l2"] is None:
         text = "not finite"

@@ -26,6 +26,7 @@ def values(single=None, together=(), seeds=None):
         ({"from": 0.0, "to": 1.0, "count": 5}, [0.0, 0.25, 0.5, 0.75, 1.0]),
         ({"from": 1e-3, "to": 1e-1, "count": 3, "scale": "log"}, [1e-3, 1e-2, 1e-1]),
         ({"from": 2, "to": 2, "count": 1}, [2]),
+        ({"from": 512, "to": 4096, "count": 4, "scale": "log"}, [512, 1024, 2048, 4096]),
     ],
 )
 def test_values_of_an_axis(axis, expected):

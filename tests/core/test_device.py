@@ -10,6 +10,7 @@ from jaxlib.version import __version__ as jaxlib
 
 from sciml import device
 from sciml.dynamics.shooting import Shooting
+from sciml.errors import ConfigError
 from sciml.objective import Objective
 
 PROGRAM = """
@@ -101,3 +102,14 @@ def test_a_run_keeps_away_from_cores_to_which_others_are_bound(monkeypatch):
             assert device._freest(len(cores))[-1] == busy
             holder.stdin.close()
     assert sorted(device._freest(len(cores))) == cores
+
+
+def test_a_precision_that_there_is_not():
+    with pytest.raises(ConfigError, match="precision = 'double' is not known; write 'float64' or 'float32'"):
+        device.configure("double")
+
+
+def test_a_gpu_that_there_is_not():
+    ask = "from sciml import device; device.configure(device='gpu')"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    assert "ConfigError: device 'gpu' is not available here" in done.stderr

@@ -11,6 +11,9 @@ from small_problems import TINY, Decay, experiment, problem
 import sciml
 from sciml import checks
 from sciml.problem import Derivative
+from sciml.reference import Reference
+
+REVERSED = Reference("exact", {"x": np.linspace(0, 1, 3), "t": np.linspace(0, 1, 2)}, {"u": np.ones((3, 2))}, 0.0, 0.0)
 
 PLANE = sciml.Box(t=(0.0, 1.0), x=(-1.0, 1.0))
 
@@ -352,3 +355,66 @@ def test_observables_that_do_not_fit(observe, text: str) -> None:
     bad = made(lambda u, u_t: u_t, sciml.Box(t=(0.0, 1.0)), [sciml.Initial(1.0)], observe=observe)
     with pytest.raises(sciml.ProblemError, match=text):
         _ = bad.observable_names
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        (lambda self: sciml.Initial(0.0), r"stands where a list of conditions should; write `return \[sciml.Initial"),
+        (lambda self: None, r"None stands where a list of conditions should"),
+        (lambda self: [sciml.Initial(0.0), jnp.sin], r"stands where a list of conditions should"),
+        (lambda self: [sciml.Initial(self.strat)], r"conditions of Slip fail \(test_problem.py, line \d+: .*\): AttributeError: .*strat"),
+    ],
+)
+def test_slips_in_conditions_get_one_clear_error(conditions, message):
+    class Slip(sciml.Problem):
+        domain = sciml.Box(t=(0.0, 1.0), x=(0.0, 1.0))
+
+        def equation(self, u_t, u_xx):
+            return u_t - u_xx
+
+    Slip.conditions = conditions
+    with pytest.raises(sciml.ProblemError, match=message):
+        experiment(Slip())
+
+
+@pytest.mark.parametrize(
+    ("equation", "message"),
+    [
+        (lambda self, u_t, u_xx: u_t - self.kapa * u_xx, r"equation of Slip fails on arrays of shape .*: AttributeError: .*kapa"),
+        (lambda self, u_t, u_xx: None, r"it gives None, no number; does it end with `return \.\.\.`\?"),
+    ],
+)
+def test_slips_in_an_equation_get_one_clear_error(equation, message):
+    class Slip(sciml.Problem):
+        domain = sciml.Box(t=(0.0, 1.0), x=(0.0, 1.0))
+
+        def conditions(self):
+            return [sciml.Initial(0.0), sciml.Dirichlet(0.0, on="x")]
+
+    Slip.equation = equation
+    with pytest.raises(sciml.ProblemError, match=message):
+        experiment(Slip())
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (lambda self: method_of_line(self), r"reference of Compared fails: NameError"),  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+        (lambda self: 1.0, r"it returns a float; write `return sciml.Reference"),
+        (lambda self: REVERSED, r"it gives u over \(x, t\); needed are u over \(t, x\), in this order"),
+    ],
+)
+def test_references_that_cannot_be_compared_with(reference, message):
+    class Compared(sciml.Problem):
+        domain = sciml.Box(t=(0.0, 1.0), x=(0.0, 1.0))
+
+        def equation(self, u_t, u_xx):
+            return u_t - u_xx
+
+        def conditions(self):
+            return [sciml.Initial(0.0), sciml.Dirichlet(0.0, on="x")]
+
+    Compared.reference = reference
+    with pytest.raises(sciml.ProblemError, match=message):
+        _ = experiment(Compared()).reference

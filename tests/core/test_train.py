@@ -362,6 +362,16 @@ def test_more_budget_after_a_fall_back(stuck: Record, monkeypatch) -> None:
     assert [phase.kind for phase in extended.last.phases[len(stuck.last.phases) :]] == ["broyden"]
 
 
+def test_budget_is_added_as_often_as_it_is_asked_for(stuck: Record, monkeypatch) -> None:
+    """Where the last phase ended by itself, what was added is the last one from then on."""
+    monkeypatch.setattr(second_order, "STAGNATION_WINDOW", 5)
+    first = Record(stuck.made, stagnating(last=12), resume=stuck.checkpoints[-1])
+    second = Record(stuck.made, stagnating(last=16), resume=first.checkpoints[-1])
+    third = Record(stuck.made, stagnating(last=20), resume=second.checkpoints[-1])
+    steps = [each.last.step for each in (stuck, first, second, third)]
+    assert steps == sorted(set(steps))
+
+
 def judged_by(monkeypatch, measure) -> sciml.Experiment:
     """An experiment whose validation is a function of the squared distance from the start."""
     validate = lambda self, theta, batch: measure(jnp.sum((theta - self.start) ** 2))  # noqa: E731

@@ -85,6 +85,7 @@ def test_windows_grow_up_to_a_quarter_of_the_series():
     series = sciml.TimeSeries.from_arrays(np.arange(401.0), np.sin(np.arange(401.0)), ("x",))
     assert lengths(series, Shooting()) == (16, 64)
     assert lengths(series, Shooting(intervals=5, growth=3, longest=60)) == (5, 15, 45)
+    assert lengths(series, Shooting(longest=5)) == (5,)
     assert lengths(sciml.TimeSeries.from_arrays(np.arange(4.0), np.arange(4.0), ("x",)), Shooting()) == (2,)
 
 

@@ -136,3 +136,10 @@ def test_only_polynomials_have_other_units():
     library = functions(("x",), ("sin",))
     with pytest.raises(ProblemError, match=r"'sin\(x\)' is not a monomial"):
         equations.in_original_units(library, np.ones((1, 1)), np.zeros(1), np.ones(1), 1.0)
+
+
+def test_products_of_what_cannot_be_multiplied():
+    drag = user_terms(("x", "v"), drag=lambda x, v: v * jnp.abs(v))
+    for other in (drag, polynomials(("x", "y"), 1)):
+        with pytest.raises(ProblemError, match="products: both libraries need the same variables, and no terms of your own"):
+            products(other, polynomials(("x", "v"), 1))

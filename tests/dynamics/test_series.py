@@ -105,6 +105,8 @@ def test_split_refuses_to_leave_nothing():
         ("t,x\n0,1\n1,inf\n", r"line 3, column 'x': infinite"),
         ("t,x\n0,1\n,2\n", r"line 3, column 't': the time is missing"),
         ("t,x\n0,1\n1,2,3\n", r"line 3: 3 cells where the header has 2"),
+        ("0.0,1.0\n1.0,2.0\n2.0,1.0\n", r"line 1: the first line holds numbers \(0.0, 1.0\); write a line of names"),
+        ("t;x\n0,0;1,5\n1,0;2,5\n", r"line 2, column 't': '0,0' is not a number: its decimals are commas; write points instead"),
         ("t,x,x\n0,1,2\n1,2,3\n", r"every column needs a name of its own"),
         ("t\n0\n1\n", r"no column is left for a state"),
     ],
@@ -128,7 +130,7 @@ def test_a_control_needs_every_value(read):
 
 
 def test_a_file_that_is_not_there():
-    with pytest.raises(ProblemError, match=r"nowhere.csv: cannot read the table"):
+    with pytest.raises(ProblemError, match=r"nowhere.csv: cannot read the table: No such file"):
         TimeSeries.from_csv("nowhere.csv")
 
 
@@ -137,3 +139,9 @@ def test_arrays_that_contradict_each_other():
         TimeSeries.from_arrays(np.arange(3.0), np.arange(2.0))
     with pytest.raises(ProblemError, match=r"row 2 of trajectory 2, column 't'"):
         TimeSeries.from_arrays([np.arange(3.0), np.zeros(2)], [np.arange(3.0), np.arange(2.0)])
+
+
+def test_a_file_with_another_name_is_suggested(tmp_path):
+    (tmp_path / "pelts.csv").write_text("t,x\n0,1\n1,2\n")
+    with pytest.raises(ProblemError, match=r"did you mean '.*pelts.csv'\?"):
+        TimeSeries.from_csv(tmp_path / "pelst.csv")

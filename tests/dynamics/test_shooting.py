@@ -138,3 +138,30 @@ def test_a_window_that_runs_away_is_large_not_nan():
     assert np.all(np.isfinite(rows))
     assert np.all(np.isfinite(jacobian))
     assert np.max(np.abs(rows)) >= 1e3
+
+
+class Transfer(sciml.Dynamics):
+    """From a first compartment, which is measured, to a second one, which starts empty and is never measured."""
+
+    rate: sciml.Unknown = sciml.Unknown(0.8, positive=True)
+    back: sciml.Unknown = sciml.Unknown(0.1, positive=True)
+    noise = sciml.LogNormal()
+
+    def vector_field(self, first, second):
+        return self.back * second - self.rate * first, self.rate * first - self.back * second
+
+    def initial(self):
+        return {"first": 1.0, "second": 0.0}
+
+    def series(self):
+        times = np.linspace(0.0, 6.0, 41)
+        truth = (0.25 + 0.5 * np.exp(-0.75 * times)) / 0.75
+        return sciml.TimeSeries.from_arrays(times, truth * np.exp(0.02 * np.random.default_rng(0).standard_normal(41)), ("first",))
+
+
+def test_a_state_that_starts_at_zero_under_errors_by_a_factor():
+    """Windows start at a factor of their anchor, which therefore cannot be zero."""
+    found = sciml.discover(Transfer(), progress=False)
+    for name, truth in (("rate", 0.5), ("back", 0.25)):
+        estimate = found.coefficients[name]
+        assert abs(estimate.value - truth) < 3 * estimate.standard_error < 0.3

@@ -58,7 +58,7 @@ def test_an_error_below_that_of_the_reference_is_not_claimed(tmp_path):
 def test_a_stopped_run_says_how_to_go_on(tmp_path):
     text = summary(tmp_path, {"problem": "a", "outcome": "stopped", "error": None, "switch": None})
     assert f"sciml resume {tmp_path}" in text
-    assert "no exact or reference solution" in text
+    assert "neither `exact` nor `reference`" in text
     assert "switch" not in text
 
 
@@ -67,3 +67,10 @@ def test_a_diverged_run_says_what_to_try(tmp_path):
     text = summary(tmp_path, RESULT | {"outcome": "diverged", "error": error})
     assert "not finite" in text
     assert "--set" in text
+
+
+def test_a_reference_that_has_not_converged_is_no_bound(tmp_path):
+    floor = RESULT["error"] | {"at_floor": True, "reference": {"kind": "method_of_lines", "estimated_error": 1.2, "seconds": 3.0}}
+    text = summary(tmp_path, RESULT | {"error": floor})
+    assert "not known, for the reference has not converged" in text
+    assert "below" not in text
