@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import StrEnum
+from traceback import FrameSummary, extract_tb
 
 
 class Outcome(StrEnum):
@@ -48,6 +49,11 @@ CONVERGED = 0.1
 """Estimated error of a reference from which on it says nothing: its solver has not converged."""
 
 NO_BOUND = "not known, for the reference has not converged"
+
+
+def failing_frame(error: BaseException, file: str) -> FrameSummary | None:
+    """The last line of a file that an error passed through; None where it did not."""
+    return next((frame for frame in reversed(extract_tb(error.__traceback__)) if frame.filename == file), None)
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

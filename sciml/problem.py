@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +15,7 @@ from jax import Array
 
 from sciml.derivatives import MAXIMUM_ORDER, MultiIndex
 from sciml.domain import TIME, Box
-from sciml.errors import ProblemError, ScimlError, suggest
+from sciml.errors import ProblemError, ScimlError, failing_frame, suggest
 from sciml.unknown import LEAK, Coefficients, Unknown
 
 if TYPE_CHECKING:
@@ -194,25 +193,24 @@ def conditions_of(problem: Problem) -> list[Condition]:
     """What `problem.conditions()` returns. Raises `ProblemError` where it fails, or returns something else than conditions."""
     try:
         found = problem.conditions()
+        listed = list(found) if isinstance(found, Iterable) else None
     except ScimlError:
         raise
     except Exception as error:
-        line = _failing_line(error, problem.conditions)
+        line = failing_line(error, problem.conditions)
         raise ProblemError(f"conditions of {problem.name} fail{line}: {type(error).__name__}: {error}") from error
-    listed: list[Any] = list(found) if isinstance(found, list | tuple) else [found]
-    strange = listed if found is not None and not isinstance(found, list | tuple) else []
-    strange = strange or [each for each in listed if not callable(getattr(each, "terms", None))]
-    if strange:
+    strange = [found] if listed is None else [each for each in listed if not callable(getattr(each, "terms", None))]
+    if listed is None or strange:
         advice = "write `return [sciml.Initial(...), ...]`"
         raise ProblemError(f"conditions of {problem.name}: {strange[0]!r} stands where a list of conditions should; {advice}")
     return listed
 
 
-def _failing_line(error: BaseException, function: Callable[..., Any]) -> str:
-    """The last line of the function's own file at which an error arose; empty where there is none."""
+def failing_line(error: BaseException, function: Callable[..., Any]) -> str:
+    """The last line of the function's own file at which an error arose, in brackets; empty where there is none."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if code is not None and frame.filename == code.co_filename]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    frame = failing_frame(error, code.co_filename) if code is not None else None
+    return f" ({Path(frame.filename).name}, line {frame.lineno}: {frame.line})" if frame else ""
 
 
 def call_by_name(function: Callable[..., Any] | float, domain: Box, points: Array, what: str) -> Any:
@@ -228,7 +226,7 @@ def call_by_name(function: Callable[..., Any] | float, domain: Box, points: Arra
     except jax.errors.TracerArrayConversionError as error:
         raise ProblemError(f"{what}: it uses NumPy functions; write it with jax.numpy so that it can be differentiated") from error
     except (TypeError, ValueError) as error:
-        fails = f"it fails on points of shape {points.shape[:-1]}{_failing_line(error, function)}: {error}"
+        fails = f"it fails on points of shape {points.shape[:-1]}{failing_line(error, function)}: {error}"
         raise ProblemError(f"{what}: {LEAK if Unknown.__name__ in str(error) else fails}") from error
 
 

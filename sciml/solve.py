@@ -22,8 +22,9 @@ from sciml.nets.features import Features
 from sciml.nets.mlp import MLP
 from sciml.nets.model import Model
 from sciml.objective import Instance, Objective
+from sciml.optim.cursor import given_phases
 from sciml.optim.runners import Programs
-from sciml.problem import Problem
+from sciml.problem import Problem, failing_line
 from sciml.reference import Reference, exact_reference
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.slabs import Slabs, check_slabs
@@ -311,9 +312,7 @@ def resolve_phases(phases: Literal["auto"] | Sequence[Phase], objective: Objecti
     also end the first phase.
     """
     if phases != "auto":
-        if strange := next((each for each in phases if not isinstance(each, Adam | LBFGS | Broyden)), None):
-            raise ProblemError(f"phases: {strange!r} is no phase; write sciml.Adam(steps=500), sciml.Broyden(steps=2000) or sciml.LBFGS()")
-        return tuple(phases)
+        return given_phases(phases)
     order = max(len(index) for index in objective.indices[0])
     first = Adam(
         steps=1000 * max(1, objective.problem.domain.dimension - 1),
@@ -338,7 +337,8 @@ def problem_reference(problem: Problem) -> Reference | None:
         except ScimlError:
             raise
         except Exception as error:
-            raise ProblemError(f"reference of {problem.name} fails: {type(error).__name__}: {error}") from error
+            line = failing_line(error, problem.reference)  # type: ignore[attr-defined]
+            raise ProblemError(f"reference of {problem.name} fails{line}: {type(error).__name__}: {error}") from error
         _check_reference(problem, found)
         return found
     if hasattr(problem, "exact"):

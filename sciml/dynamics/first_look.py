@@ -56,7 +56,7 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
     typical = dict(problem.sizes) if problem is not None else {}
     for name, found in columns.items():
         if not found:
-            value = stated.get(name, 0.0 if noise.positive else None)
+            value = stated.get(name)
             if value is None or (noise.positive and not value > 0):  # a state that starts at zero has no size there to be a factor of
                 value = typical.get(name, 1.0 if problem is not None or noise.positive else 0.0)
             columns[name] = [np.full(len(times), float(value)) for times in series.times]

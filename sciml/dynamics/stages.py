@@ -18,7 +18,7 @@ from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting, cut
 from sciml.dynamics.vector_fields import VectorField
 from sciml.errors import ProblemError
-from sciml.optim.cursor import PhaseRecord
+from sciml.optim.cursor import PhaseRecord, given_phases
 from sciml.settings import LBFGS, Adam, Broyden, Integrator, Phase, Plateau
 from sciml.settings import Noise as NoiseTrigger
 from sciml.settings import Shooting as ShootingSettings
@@ -141,7 +141,7 @@ def resolve_phases(phases: Literal["auto"] | Sequence[Phase], stages: Sequence[S
     L-BFGS where it is large.
     """
     if phases != "auto":
-        return tuple(phases)
+        return given_phases(phases)
     few = stages[0].field_size <= FEW
     first = Adam(
         steps=300 if few else 1500,

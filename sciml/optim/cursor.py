@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from sciml.errors import ConfigError, Outcome
-from sciml.settings import Phase
+from sciml.errors import ConfigError, Outcome, ProblemError
+from sciml.settings import LBFGS, Adam, Broyden, Phase
 
 _PHASES: TypeAdapter[Any] = TypeAdapter(tuple[Phase, ...])
 
@@ -81,6 +81,14 @@ class Cursor:
         known["best"] = tuple(stored["best"])
         known["slab_validations"] = [tuple(each) for each in stored["slab_validations"]]
         return cls(**known)
+
+
+def given_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """A user's own phases. Raises `ProblemError` for what is none."""
+    for each in phases:
+        if not isinstance(each, Adam | LBFGS | Broyden):
+            raise ProblemError(f"phases: {each!r} is no phase; write sciml.Adam(steps=500), sciml.Broyden(steps=2000) or sciml.LBFGS()")
+    return tuple(phases)
 
 
 def dump_phases(phases: Sequence[Phase]) -> list[dict[str, Any]]:

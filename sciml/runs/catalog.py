@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sciml.errors import ConfigError, ProblemError, RunError, ScimlError, suggest
+from sciml.errors import ConfigError, ProblemError, RunError, ScimlError, failing_frame, suggest
 
 if TYPE_CHECKING:
     from sciml.dynamics.problem import Dynamics
@@ -261,12 +261,8 @@ def _import(path: Path) -> ModuleType:
 def _failing_line(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return f" line {error.lineno}"
-    trace, line = error.__traceback__, ""
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = f" line {trace.tb_lineno}"
-        trace = trace.tb_next
-    return line
+    frame = failing_frame(error, str(path))
+    return f" line {frame.lineno}" if frame else ""
 
 
 def _parameter_mistakes(

@@ -378,6 +378,14 @@ def test_slips_in_conditions_get_one_clear_error(conditions, message):
         experiment(Slip())
 
 
+def test_conditions_may_be_generated():
+    class Generated(Decay):
+        def conditions(self):
+            yield from super().conditions()
+
+    assert experiment(Generated()).objective.components == experiment(Decay()).objective.components
+
+
 @pytest.mark.parametrize(
     ("equation", "message"),
     [
