@@ -35,8 +35,7 @@ class Template(sciml.Problem):
     def start(self, x):
         return jnp.sin(jnp.pi * x)
 
-    # What the answer is compared with. Where nobody knows it, let a classical solver find it, which says how good it is itself:
-    # `def reference(self): return method_of_lines(self)` (`from sciml.reference import method_of_lines`; without time
-    # `steady_collocation`). With neither of them no error is known.
+    # What the answer is compared with. Where nobody knows it, leave this out: a classical solver finds it where it can, and says how
+    # good it is itself. Another reference: `def reference(self): return sciml.Reference(...)`.
     def exact(self, t, x):
         return jnp.exp(-self.kappa * jnp.pi**2 * t) * jnp.sin(jnp.pi * x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -26,6 +27,8 @@ from sciml.optim.cursor import given_phases
 from sciml.optim.runners import Programs
 from sciml.problem import Problem, failing_line
 from sciml.reference import Reference, exact_reference
+from sciml.reference.classical import check_classical, classical
+from sciml.reference.grid import observed
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.slabs import Slabs, check_slabs
 from sciml.solution import Error, Solution, measure_error
@@ -61,8 +64,9 @@ class Experiment:
 
     @property
     def reference(self) -> Reference | None:
-        """The exact or classical solution, computed at the first use; None where the problem has none."""
-        return self._reference()
+        """The problem's own reference, or a classical solution, computed at the first use; None where there is none."""
+        found = self._reference()
+        return found if isinstance(found, Reference) else None
 
     def train(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Iterator[Snapshot]:
         """Trains, yielding a Snapshot per chunk; see `sciml.train.train`."""
@@ -86,7 +90,7 @@ class Experiment:
         """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
         from sciml.reference.baseline import baselines
 
-        return baselines(self.problem, self.reference)
+        return baselines(self.problem, self._reference())
 
     def results(self, trainable: Array) -> dict[str, Any]:
         """What `result.json` holds beside that of any run: nothing."""
@@ -215,8 +219,8 @@ def solve(problem: Problem, *, target_error: float | None = None, progress: bool
     `target_error` (`ProblemError` where there is no reference). Warns if training diverged. The Solution's `result` holds `outcome`,
     `phases`, `switch` and, with standard errors, `unknowns`.
     """
-    if target_error is not None and not has_reference(problem):
-        raise ProblemError(f"target_error = {target_error:g}: {problem.name} has no `exact` and no `reference` to measure an error by")
+    if target_error is not None:
+        check_reference(problem)
     experiment = prepare(problem, **settings)
     history: list[dict[str, Any]] = []
     snapshot = None
@@ -324,13 +328,21 @@ def resolve_phases(phases: Literal["auto"] | Sequence[Phase], objective: Objecti
     return (first, LBFGS(steps=20000))
 
 
-def has_reference(problem: Problem) -> bool:
-    """Whether an error can be measured."""
-    return hasattr(problem, "reference") or hasattr(problem, "exact")
+def check_reference(problem: Problem) -> None:
+    """Raises `ProblemError` where no error can be measured: no `exact`, no `reference`, and no classical solver for the problem."""
+    if hasattr(problem, "reference") or hasattr(problem, "exact"):
+        return
+    try:
+        check_classical(problem)
+    except ProblemError as error:
+        raise ProblemError(f"{problem.name} has no `exact` and no `reference`, and {error}") from error
 
 
-def problem_reference(problem: Problem) -> Reference | None:
-    """The problem's own reference, its exact solution on a grid, or nothing."""
+def problem_reference(problem: Problem) -> Reference | str:
+    """What errors are measured by: the problem's own reference, its exact solution on a grid, or a classical solution.
+
+    In words why, where there is none. Raises `ProblemError` where the problem's own fails.
+    """
     if hasattr(problem, "reference"):
         try:
             found = problem.reference()  # type: ignore[attr-defined]
@@ -339,11 +351,17 @@ def problem_reference(problem: Problem) -> Reference | None:
         except Exception as error:
             line = failing_line(error, problem.reference)  # type: ignore[attr-defined]
             raise ProblemError(f"reference of {problem.name} fails{line}: {type(error).__name__}: {error}") from error
+        if found is None:
+            return f"`reference` of {problem.name} returns None"
         _check_reference(problem, found)
         return found
     if hasattr(problem, "exact"):
         return exact_reference(problem, problem.domain.intervals, problem.field_names)
-    return None
+    try:
+        found = classical(problem)
+    except ProblemError as error:
+        return f"it has no `exact` and no `reference`, and {error}"
+    return dataclasses.replace(found, fields=observed(problem, found.fields))
 
 
 def _check_reference(problem: Problem, reference: Any) -> None:

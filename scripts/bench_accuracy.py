@@ -130,11 +130,12 @@ def of_peer(tool: str, python: Path, problem: str, limits: list[float], seed: in
 
 def store_reference(problem: str, path: Path) -> None:
     """The reference as points `(n, 2)`, space first, and values."""
+    from sciml.reference import Reference
     from sciml.runs.catalog import load_problem
     from sciml.solve import problem_reference
 
     reference = problem_reference(load_problem(problem))
-    assert reference is not None
+    assert isinstance(reference, Reference)
     times, positions = np.meshgrid(reference.coordinates["t"], reference.coordinates["x"], indexing="ij")
     np.savez(path, points=np.stack([positions.ravel(), times.ravel()], axis=1), u=np.asarray(reference.fields["u"]).ravel())
 

@@ -194,6 +194,19 @@ def test_the_dataset_holds_fields_reference_error_and_what_they_are(solution, tm
         assert stored.identical(solution.to_xarray())
 
 
+def test_a_coefficient_that_is_a_switch_is_stored(tmp_path):
+    """netCDF knows no truth values."""
+    import xarray
+
+    class Switched(Wave):
+        damped: bool = True
+
+    path = tmp_path / "solution.nc"
+    path.write_bytes(netcdf(Solution(Switched(), wave, None).labelled()))
+    with xarray.open_dataset(path, engine="h5netcdf") as stored:
+        assert stored.attrs["coefficient_damped"] == "True"
+
+
 def test_a_dataset_without_reference_holds_the_fields_alone(oscillator):
     assert set(oscillator.to_xarray().data_vars) == {"u", "v"}
 

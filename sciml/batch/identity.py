@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sciml.errors import ConfigError, RunError, ScimlError
+from sciml.errors import ConfigError, ProblemError, RunError, ScimlError
 from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import Config, parse_config, run_name
 
@@ -97,9 +97,15 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _has_error(subject: Any) -> bool:
     from sciml.problem import Problem
-    from sciml.solve import has_reference
+    from sciml.solve import check_reference
 
-    return isinstance(subject, Problem) and has_reference(subject)
+    if not isinstance(subject, Problem):
+        return False
+    try:
+        check_reference(subject)
+    except ProblemError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def _mistakes_of_kind(problem: Problem) -> list[str]:
     if not domain.has_time:
         return [f"{domain} has no time; there is nothing to integrate"]
     mistakes = []
-    if domain.dimension not in (2, 3):
-        mistakes.append(f"{domain} has {domain.dimension - 1} space coordinates; one or two are supported")
+    if domain.dimension > 3:
+        mistakes.append(f"{domain} has {domain.dimension - 1} space coordinates; at most two are supported")
     if problem.unknowns:
         mistakes.append(f"coefficients are unknown ({', '.join(problem.unknowns)}); give them values")
     if len(problem.residual_names) != len(problem.field_names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -145,7 +146,7 @@ class Semidiscrete:
     def _points(self, nodes: Sequence[np.ndarray], t: Array | float) -> Array:
         """The tensor grid of space `nodes` at one time, shape (n, dimension)."""
         columns = [jnp.asarray(column.ravel()) for column in np.meshgrid(*nodes, indexing="ij")]
-        columns.insert(self.time_axis, jnp.full(columns[0].shape, t))
+        columns.insert(self.time_axis, jnp.full(math.prod(len(each) for each in nodes), t))
         return jnp.stack(columns, axis=-1)
 
     def check(self) -> None:

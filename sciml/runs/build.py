@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciml.errors import ConfigError, RunError
+from sciml.errors import ConfigError, ProblemError, RunError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
 from sciml.runs.config import Config, DiscoveryConfig, ProblemConfig, load_config
@@ -91,13 +91,13 @@ def build_seeds(config: Config, seeds: Sequence[int], problem: Problem | Dynamic
         raise ConfigError('kind = "discovery": only runs of kind = "pde" are trained together; resume these one by one')
     if not isinstance(problem, Problem):
         raise ConfigError(f'kind = "pde": \'{config.problem}\' is a vector field and its data; write kind = "discovery"')
-    from sciml.solve import has_reference, prepare_seeds
+    from sciml.solve import check_reference, prepare_seeds
 
-    if config.stop.target_error is not None and not has_reference(problem):
-        raise ConfigError(
-            f"stop.target_error = {config.stop.target_error:g} cannot be reached: '{config.problem}' has no `exact` and no `reference` "
-            "to measure an error by; add one to the problem, or leave target_error out"
-        )
+    if config.stop.target_error is not None:
+        try:
+            check_reference(problem)
+        except ProblemError as error:
+            raise ConfigError(f"stop.target_error = {config.stop.target_error:g} cannot be measured: {error}; leave it out") from error
     return prepare_seeds(
         problem,
         seeds,

@@ -115,8 +115,8 @@ def _reference(problem: Problem) -> Finding:
         reference = problem_reference(problem)
     except ProblemError as error:
         return Finding("reference", False, "; ".join(error.mistakes))
-    if reference is None:
-        return Finding("reference", True, "none: no error will be known; `exact` or `reference` gives one")
+    if isinstance(reference, str):
+        return Finding("reference", True, f"none, and no error will be known: {reference}")
     own, converged = reference.estimated_error, reference.estimated_error < CONVERGED
     text = f"{reference.kind}, itself good to {own:.1e}" + ("" if converged else ": it has not converged, and says nothing")
     return Finding("reference", converged, f"{text} ({reference.seconds:.1f} s)")

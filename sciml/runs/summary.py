@@ -18,7 +18,7 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
     if "total" in seconds:
         head += f" in {duration(seconds['total'])}"
     rows = {
-        "error": "" if "equations" in result else _error(result.get("error")),
+        "error": "" if "equations" in result else _error(result.get("error"), result.get("baselines") or {}),
         "equations": result.get("equations", "").replace("\n", "\n" + " " * 12),
         "terms": _terms(result),
         "fit": _fit(result),
@@ -38,12 +38,10 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
     return "\n".join([head, *(f"  {name:<9} {text}" for name, text in rows.items() if text)])
 
 
-def _error(error: Mapping[str, Any] | None) -> str:
+def _error(error: Mapping[str, Any] | None, baselines: Mapping[str, Mapping[str, Any]]) -> str:
     if not error:
-        return (
-            "not known: the problem has neither `exact` nor `reference`; a method `def reference(self): return method_of_lines(self)` "
-            "(or steady_collocation, both from sciml.reference) compares it with a classical solver"
-        )
+        reasons = [row["reason"] for row in baselines.values() if row.get("reason")]
+        return "not known; `exact` or `reference` in the problem gives what to compare with" + "".join(f" ({each})" for each in reasons)
     reference = error["reference"]
     own = f"{reference['estimated_error']:.1e}"
     if error.get("at_floor") and not reference["estimated_error"] < CONVERGED:

@@ -378,6 +378,12 @@ def test_slips_in_conditions_get_one_clear_error(conditions, message):
         experiment(Slip())
 
 
+@pytest.mark.parametrize("strange", [{"kind": "adam", "steps": 5}, sciml.Adam, "adam"])
+def test_phases_that_are_none(strange):
+    with pytest.raises(sciml.ProblemError, match=r"is no phase; write sciml.Adam\(steps=500\)"):
+        experiment(Decay(), phases=[strange])
+
+
 def test_conditions_may_be_generated():
     class Generated(Decay):
         def conditions(self):

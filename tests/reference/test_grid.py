@@ -76,6 +76,21 @@ def test_exact_reference_is_float64_in_a_float32_run():
     np.testing.assert_allclose(reference.fields["v"][0], np.sin(reference.coordinates["x"]), rtol=1e-14)
 
 
+def test_exact_reference_in_four_coordinates():
+    class Room(sciml.Problem):
+        domain = sciml.Box(t=(0.0, 1.0), x=(0.0, 1.0), y=(0.0, 1.0), z=(0.0, 1.0))
+
+        def equation(self, u_t):
+            return u_t
+
+        def exact(self, t, x, y, z):
+            return x + 2 * y + 4 * z + 8 * t
+
+    found = exact_reference(Room(), Room.domain.coordinates, ("u",))
+    assert found.shape == (9, 17, 17, 17)
+    assert found.fields["u"][-1, -1, 0, 0] == 9.0
+
+
 def test_exact_reference_counts_fields():
     problem = Plane()
     with pytest.raises(ProblemError, match="exact returns 2 field"):

@@ -54,6 +54,8 @@ def test_what_is_wrong_is_told_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_check_finds_what_is_right_and_what_is_wrong() -> None:
-    assert all(finding.ok for finding in sciml.check(TINY))
+    findings = {finding.name: finding for finding in sciml.check(TINY)}
+    assert all(finding.ok for finding in findings.values())
+    assert findings["reference"].text.startswith("exact, itself good to ")
     with pytest.raises(ConfigError, match="poisson_3d"):
         sciml.check("poisson_3d")

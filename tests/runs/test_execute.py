@@ -335,6 +335,15 @@ def test_another_run_needs_another_directory(tmp_path: Path, more: str) -> None:
     assert execute.resume(directory).reused
 
 
+def test_phases_in_time_slabs_cannot_become_longer(tmp_path: Path) -> None:
+    """What a slab began from is not kept: refused before anything is touched."""
+    directory = execute.run(config("time_slabs=2"), tmp_path).directory
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="phases of a run in time slabs cannot change within a run"):
+        execute.resume(directory, more=["phases.1.steps=60"])
+    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+
+
 def test_divergence_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sciml.runs.build.build", lambda config, problem, begun: FakeExperiment(diverges=True))
     result = execute.run(config(), tmp_path)
