@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -142,6 +142,7 @@ class Integrator(Settings):
     substeps: int = Field(default=1, ge=1)
     """Steps of "rk4" from one asked time to the next; its error is not controlled."""
     rtol: float = Field(default=1e-7, gt=0)
+    """A network is trained with at least 1e-4, and an absolute tolerance of at least 1e-6."""
     atol: float = Field(default=1e-9, gt=0)
     """Absolute tolerance in units of each state's size."""
     max_steps: int = Field(default=4096, ge=16)
@@ -187,6 +188,12 @@ class NeuralField(Settings):
     """States that nobody measured."""
     second_order: bool = False
     """Whether the channels are positions: each gets a velocity, a state that nobody measured, and only accelerations are modelled."""
+
+    @model_validator(mode="after")
+    def _velocities_are_all_that_is_hidden(self) -> NeuralField:
+        if self.second_order and self.hidden:
+            raise ValueError("second_order has a hidden velocity for each channel and no other hidden states; leave hidden out")
+        return self
 
 
 class UniversalField(Settings):

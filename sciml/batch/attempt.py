@@ -43,7 +43,7 @@ class Task(NamedTuple):
     """The text of its `config.toml`."""
     problem: str
     source: str
-    """The hash of the problem's text when the sweep was planned."""
+    """The hash of the problem's text when the sweep was planned; empty for a run on a table."""
     problems: str | None
     version: str
     failures: int
@@ -252,7 +252,7 @@ def _refusal(task: Task) -> Ending | None:
         return Ending(Reason.WORKER, f"this worker has sciml {sciml.__version__}, whoever submits the runs has {task.version}")
     directory = Path(task.directory)
     try:
-        changed = catalog.source_hash(task.problem, Path(task.problems) if task.problems else None) != task.source
+        changed = task.source and catalog.source_hash(task.problem, Path(task.problems) if task.problems else None) != task.source
     except ScimlError as error:
         return Ending(Reason.CONFIG, str(error))
     if changed:

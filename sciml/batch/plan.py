@@ -16,7 +16,7 @@ from sciml.batch.settings import Planning
 from sciml.batch.space import Search
 from sciml.errors import ConfigError, RunError, suggest
 from sciml.runs import catalog, files
-from sciml.runs.config import Config
+from sciml.runs.config import Config, on_table
 from sciml.runs.jsonl import JsonLines, append_row, read_rows
 
 NAME, SWEEP, RUNS = "plan.jsonl", "sweep.toml", "runs"
@@ -91,7 +91,9 @@ def make_plan(directory: Path, planning: Planning, problems: Path | None) -> Pla
         "sciml": sciml.__version__,
         "runs": len(configs),
         "problems": None if problems is None else os.path.relpath(problems.resolve(), directory.resolve()),
-        "sources": {name: catalog.source_hash(name, problems) for name in sorted({config.problem for _, config in configs})},
+        "sources": {
+            name: catalog.source_hash(name, problems) for name in sorted({each.problem for _, each in configs if not on_table(each)})
+        },
     } | _identity(planning)
     files.write_text(directory / SWEEP, planning.text)
     rows = _rows(names, configs, 0)

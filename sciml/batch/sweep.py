@@ -239,7 +239,7 @@ class _Scheduler:
             directory=str(self.plan.run_directory(run)),
             config=tomli_w.dumps(run.config),
             problem=problem,
-            source=self.plan.header["sources"][problem],
+            source=self.plan.header["sources"].get(problem, ""),
             problems=None if self.plan.problems is None else str(self.plan.problems),
             version=sciml.__version__,
             failures=failures,

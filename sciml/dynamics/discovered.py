@@ -114,7 +114,8 @@ class Discovered:
 
         Without `times`: at the held-out times, or a quarter of the data's span beyond them. The band is for new measurements: it holds
         the uncertainty of the coefficients (not of a network's parameters) and the noise. Arrays are `(n, channels)`. Controls not
-        given keep their last value. Raises `ProblemError` for times that do not increase.
+        given are those of the data, and keep their last value beyond them. Raises `ProblemError` for times that do not increase or begin
+        before the last window of the fit.
         """
         at = self.series.times[trajectory]
         if times is None and self.held_out is not None:

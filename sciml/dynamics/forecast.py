@@ -13,6 +13,7 @@ from sciml.dynamics.integrate import Failure, failure, integrate
 from sciml.dynamics.refit import LEVEL, Refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
+from sciml.errors import ProblemError
 
 DRAWS = 400
 """Draws from the distribution of the fit."""
@@ -58,22 +59,23 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
     Starts from the estimated state of the trajectory's last window. The band comes from draws of all parameters and that state
     from the normal distribution of the fit, with noise added; those of a network move the forecast as its derivatives say, for in most of
     its directions they are far beyond where these hold for anything else (Immer, Korzepa & Bauer 2021, AISTATS 130, 703-711).
-    `controls` `(n, controls)` are held constant where not given.
+    `controls` `(n, controls)` at `times`; where not given, those of the series, the last ones held beyond it. Raises `ProblemError` for
+    times before that window, and for controls of another shape.
     """
     times = np.asarray(times, float)
-    windows = shooting.windows
+    windows, past = shooting.windows, shooting.series.times[trajectory]
     last = int(np.flatnonzero(windows.trajectory == trajectory)[-1])
     begin = float(windows.times[last, 0])
-    held = np.repeat(shooting.series.controls[trajectory][-1:], len(times), axis=0)
-    controls = held if controls is None else np.asarray(controls, float)
-    known = shooting.series.times[trajectory] >= begin
-    grid, where = np.unique(np.concatenate([shooting.series.times[trajectory][known], times]), return_inverse=True)
-    place = where[-len(times) :] if len(times) else where
-    inputs = np.zeros((len(grid), controls.shape[1]))
-    for column in range(controls.shape[1]):
-        before = shooting.series.times[trajectory] < times[0]
-        at = np.concatenate([shooting.series.times[trajectory][before], times])
-        inputs[:, column] = np.interp(grid, at, np.concatenate([shooting.series.controls[trajectory][before, column], controls[:, column]]))
+    if times[0] < begin:
+        raise ProblemError(f"forecast: it begins at t = {begin:g}, where the last window of the fit does, not at {times[0]:g}")
+    measured = shooting.series.controls[trajectory].T
+    given = _controls(controls, len(times), len(measured))
+    grid, where = np.unique(np.concatenate([past[past >= begin], times]), return_inverse=True)
+    place = where[-len(times) :]
+    before = past < times[0] if given is not None else np.full(len(past), True)
+    at = past if given is None else np.concatenate([past[before], times])
+    columns = measured if given is None else np.concatenate([measured[:, before], given.T], axis=1)
+    inputs = np.stack([np.interp(grid, at, column) for column in columns], axis=1) if len(columns) else np.zeros((len(grid), 0))
     own = np.concatenate([np.arange(shooting.field_size), shooting.field_size + last * shooting.states + np.arange(shooting.states)])
     random = np.random.default_rng(seed)
     moves = random.standard_normal((DRAWS, own.size)) @ _root(fit.covariance[np.ix_(own, own)]).T
@@ -144,6 +146,19 @@ def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray]) -> tuple[
         if steps < MEMORY * squares and varied < FLAT**2 * squares:
             found.append(name)
     return tuple(found)
+
+
+def _controls(given: np.ndarray | None, times: int, count: int) -> np.ndarray | None:
+    """A user's controls as `(times, count)`."""
+    if given is None:
+        return None
+    found = np.asarray(given, float)
+    found = found[:, None] if found.ndim == 1 and count == 1 else found
+    if found.shape != (times, count):
+        raise ProblemError(
+            f"forecast: controls of shape {found.shape}; give one row per time and one column per control, ({times}, {count})"
+        )
+    return found
 
 
 def _continue(shooting: Shooting, own: jax.Array, window: int, times: jax.Array, controls: jax.Array) -> tuple:

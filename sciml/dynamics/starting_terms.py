@@ -40,13 +40,14 @@ def sparse_start(
     """The terms that the data choose, their coefficients and inclusion probabilities `(terms, states)`: what the fit begins with.
 
     Where errors are factors, logarithms are what has normal errors, and their derivatives are growth rates: terms are then chosen
-    for x'/x as a polynomial of the states, of degree one or, where there are enough data, two, if nothing else is asked for.
+    for x'/x as a polynomial of the states: one degree less than that of the terms asked for; of degree one or, where there are enough
+    data, two, if none is. Functions of states are not growth rates: where they are asked for, terms are chosen for x' itself.
     """
-    if libraries or not isinstance(noise, LogNormal):
+    if libraries or settings.functions or not isinstance(noise, LogNormal):
         model = discover_sparse(series, libraries or _library(settings, series))
         return model.library, model.coefficients, model.inclusion
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
-    degrees = (1, 2) if settings.degree is None else (max(settings.degree - 1, 1),)
+    degrees = (1, 2) if settings.degree is None else (settings.degree - 1,)
     model = discover_sparse(logarithms, affordable([_growth_terms(series, degree) for degree in degrees], series))
     return _from_growth_rates(model, series)
 

@@ -12,7 +12,7 @@ import numpy as np
 from sciml.errors import ConfigError, ProblemError, RunError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
-from sciml.runs.config import Config, DiscoveryConfig, ProblemConfig, load_config
+from sciml.runs.config import Config, DiscoveryConfig, ProblemConfig, load_config, on_table
 from sciml.runs.environment import NAME as ENVIRONMENT
 from sciml.runs.store import Store
 
@@ -62,7 +62,7 @@ def load_subject(config: Config, problems: Path | None) -> Problem | Dynamics | 
 
 def source_text(config: Config, problems: Path | None) -> str:
     """The text of a run's problem; nothing for a run on a table."""
-    return "" if isinstance(config, DiscoveryConfig) and config.series is not None else catalog.problem_source(config.problem, problems)
+    return "" if on_table(config) else catalog.problem_source(config.problem, problems)
 
 
 def configure(config: Config) -> None:

@@ -119,7 +119,7 @@ class DiscoveryConfig(Config):
 
     kind: Literal["discovery"] = "discovery"
     series: Series | None = Field(default=None, examples=[{"file": "hare_lynx.csv"}])
-    """The measurements, where they are not the problem's own."""
+    """A table to learn from in the place of a problem; `problem` is then only the run's name."""
     hold_out: int | None = Field(default=None, ge=0, examples=[5])
     """Last points of each trajectory that are kept from the fit and forecast instead."""
     noise: Literal["gaussian", "lognormal", "counts"] | None = Field(default=None, examples=["lognormal"])
@@ -127,6 +127,11 @@ class DiscoveryConfig(Config):
     vector_field: VectorField | None = Field(default=None, examples=[{"kind": "sparse"}])
     shooting: Shooting = Field(default=Shooting(), examples=[{"intervals": 5}])
     integrator: Integrator = Field(default=Integrator(), examples=[{"solver": "kvaerno5"}])
+
+
+def on_table(config: Config) -> bool:
+    """Whether a run learns from a table and has no problem: `problem` is only its name."""
+    return isinstance(config, DiscoveryConfig) and config.series is not None
 
 
 KINDS: dict[str, type[Config]] = {"pde": ProblemConfig, "discovery": DiscoveryConfig}

@@ -56,6 +56,18 @@ def test_a_problem_that_takes_for_ever_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("quick")
+def test_runs_on_a_table_have_no_problem(tmp_path: Path) -> None:
+    """`problem` is only their name: there is no text that could change."""
+    (tmp_path / "table.csv").write_text("t,x\n0,1\n1,2\n2,4\n")
+    base = tmp_path / "growth.toml"
+    base.write_text(f'kind = "discovery"\nproblem = "growth"\nseries = {{ file = "{tmp_path}/table.csv" }}\n')
+    _, found = made(tmp_path, f'base = "{base}"\n[axes]\nhold_out = [0, 1]\n')
+    assert found.header["sources"] == {}
+    assert found.changed_problems() == []
+    assert len(found.runs) == 2
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_plan_comes_back_as_it_was(tmp_path: Path) -> None:
     directory, first = made(tmp_path)
     assert [run.values for run in first.runs] == [{"parameters.D": d, "seed": s} for d in (0.01, 0.02) for s in (0, 1)]

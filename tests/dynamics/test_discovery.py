@@ -69,6 +69,36 @@ def test_load_gives_what_the_run_found(flu):
         found.equations("latex")
     with pytest.raises(ProblemError, match="increasing"):
         found.forecast([3.0, 2.0])
+    with pytest.raises(ProblemError, match="it begins at t = 0, where the last window of the fit does, not at -1"):
+        found.forecast([-1.0, 2.0])
+    with pytest.raises(ProblemError, match=r"controls of shape \(3,\); give one row per time and one column per control, \(2, 0\)"):
+        found.forecast([14.0, 15.0], controls=[1.0, 2.0, 3.0])
+
+
+class Driven(sciml.Dynamics):
+    """`x' = -k x + u` where `u` is measured: zero at first, then one."""
+
+    k: sciml.Unknown = sciml.Unknown(0.5, positive=True)
+
+    def vector_field(self, x, u):
+        return -self.k * x + u
+
+    def series(self):
+        times = np.linspace(0.0, 8.0, 81)
+        x = np.where(times < 4, 2 * np.exp(-times), 1 + (2 * np.exp(-4) - 1) * np.exp(-(times - 4)))
+        noisy = x + 1e-4 * np.random.default_rng(0).standard_normal(81)
+        return sciml.TimeSeries.from_arrays(times, noisy, ("x",), controls=(times >= 4.0).astype(float)[:, None], control_names=("u",))
+
+
+def test_a_forecast_within_the_data_has_the_controls_of_the_data():
+    found = sciml.discover(Driven(), progress=False, phases=(Adam(steps=20, until=()),))
+    times = np.array([1.0, 3.5, 6.0, 9.0])
+    expected = [2 * np.exp(-1), 2 * np.exp(-3.5), 1 + (2 * np.exp(-4) - 1) * np.exp(-2), 1 + (2 * np.exp(-4) - 1) * np.exp(-5)]
+    np.testing.assert_allclose(found.forecast(times).values[:, 0], expected, atol=0.06)  # a step between two samples is a ramp
+    off = found.forecast([9.0, 10.0], controls=[0.0, 0.0]).values[:, 0]
+    on = found.forecast([9.0, 10.0]).values[:, 0]
+    np.testing.assert_allclose(on[1], 1.0, atol=0.01)
+    assert off[1] < 0.5
 
 
 def test_stopped_and_resumed_gives_the_same_bytes(flu, tmp_path):

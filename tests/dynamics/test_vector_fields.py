@@ -159,6 +159,23 @@ def test_growth_rates_become_equations_of_the_states():
     assert np.all(inclusion[coefficients == 0] == 0)
 
 
+def test_what_is_asked_for_counts_where_errors_are_factors():
+    """Degree one is linear growth; functions of the states are candidates, too."""
+    times = np.linspace(0.0, 4.0, 40)
+    scatter = np.exp(0.01 * np.random.default_rng(0).standard_normal(40))
+    growth = sciml.TimeSeries.from_arrays(times, np.exp(0.5 * times) * scatter, ("x",))
+    library, coefficients, _ = sparse_start(growth, LogNormal(), SparseField(degree=1))
+    assert list(library.names()) == ["x"]
+    assert coefficients[0, 0] == pytest.approx(0.5, rel=0.02)
+    library, _, _ = sparse_start(growth, LogNormal(), SparseField(degree=1, functions=("sin",)))
+    assert any("sin" in name for name in library.names())
+
+
+def test_velocities_are_all_that_second_order_hides():
+    with pytest.raises(ValueError, match="second_order has a hidden velocity for each channel"):
+        sciml.NeuralField(second_order=True, hidden=1)
+
+
 def test_only_the_weights_of_a_sparse_field_are_trained():
     """Sizes that could be trained, too, would leave every coefficient half undetermined."""
     field = SparseLibrary(polynomials(("x", "y"), 1), np.array([[0.0, 2.0], [3.0, 0.0], [0.0, -5.0]]), ("x", "y"), ("x", "y"))
