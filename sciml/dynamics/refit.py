@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -113,36 +113,44 @@ def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.nd
     rows = Linearised(residuals, jacobian / columns[None], jnp.ones_like(residuals), shooting.measured_rows())
     covariance, free, _, left = (np.asarray(each) for each in spread(rows, np.arange(theta.size)))
     covariance = covariance / np.outer(columns, columns)
-    names = tuple(shooting.unknowns(theta))
-    slopes = _slopes(shooting, theta)
-    correlation = _correlation(slopes @ covariance @ slopes.T)
+    unclear = lambda slopes: why_not(float(free[np.abs(slopes) > 0].max(initial=0.0)), float(left))  # noqa: E731
+    coefficients, correlation = _coefficients(shooting, theta, covariance, float(left), unclear)
+    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), bool(found.converged), steps)
+
+
+def _coefficients(
+    shooting: Shooting, theta: Array, covariance: np.ndarray, left: float, unclear: Callable[[np.ndarray], str | None]
+) -> tuple[dict[str, Coefficient], np.ndarray]:
+    """The named coefficients and their correlation `(k, k)`; `unclear` says why the one with these derivatives `(P,)` has no interval."""
     values = {name: float(value) for name, value in shooting.unknowns(theta).items()}
-    errors = np.sqrt(np.maximum(np.diag(slopes @ covariance @ slopes.T), 0.0))
-    quantile = float(stdtrit(max(float(left), 1.0), 0.5 * (1 + LEVEL)))
+    names, slopes = tuple(values), _slopes(shooting, theta)
+    spread_of = slopes @ covariance @ slopes.T
+    errors, correlation = np.sqrt(np.maximum(np.diag(spread_of), 0.0)), _correlation(spread_of)
+    quantile = float(stdtrit(max(left, 1.0), 0.5 * (1 + LEVEL)))
     coefficients = {}
     for number, name in enumerate(names):
-        share = float(free[np.abs(slopes[number]) > 0].max(initial=0.0))
-        reason = why_not(share, float(left))
-        spread_of = None if reason else float(errors[number])
-        lower, upper = (None, None) if reason else _interval(shooting, name, values[name], float(errors[number]), quantile)
+        value, error, reason = values[name], float(errors[number]), unclear(slopes[number])
+        if reason:
+            coefficients[name] = Coefficient(value, None, None, None, reason)
+            correlation[number] = correlation[:, number] = np.nan
+            continue
         partners = [names[other] for other in np.flatnonzero(np.abs(correlation[number]) > TOGETHER) if other != number]
         coefficients[name] = Coefficient(
-            values[name], spread_of, lower, upper, reason or _weakness(values[name], float(errors[number]), partners)
+            value, error, *_interval(shooting, name, value, error, quantile), _weakness(value, error, partners)
         )
-    unclear = np.array([each.standard_error is None for each in coefficients.values()], bool)
-    correlation[unclear] = correlation[:, unclear] = np.nan
-    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), bool(found.converged), steps)
+    return coefficients, correlation
 
 
 def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray) -> Refit:
     """A network as it was trained: the noise from its misfit, the covariance from the curvature of data and prior together.
 
     That is Laplace's approximation, and the noise is corrected for the numbers that the data determine (MacKay 1992, Neural Comput. 4,
-    448-472). The covariance is zero beyond `DENSE_LIMIT` numbers, for a user's own field, which has no prior, and where the solver does
-    not reach all measured times.
+    448-472). Unknown coefficients beside the network have the intervals that it leaves them: what it could do as well, no data tell.
+    The covariance is zero beyond `DENSE_LIMIT` numbers, for a user's own field, which has no prior, and where the solver does not reach
+    all measured times.
     """
     theta, sigma, left = jnp.asarray(theta, shooting.dtype), shooting.sigma, float("nan")
-    size, empty = theta.size, np.zeros((0, 0))
+    size = theta.size
     covariance = np.zeros((size, size))
     linearise = jax.jit(shooting.linearise)
     known = shooting.has_prior and size <= DENSE_LIMIT
@@ -153,7 +161,9 @@ def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray)
     sigma = noise_level(shooting, misfits, left if known else float(shooting.measured))
     if known:
         covariance, left = _laplace(shooting, linearise(theta, sigma)[1])
-    return Refit(np.asarray(theta), np.asarray(sigma), {}, empty, covariance, left, True, 0)
+    reason = None if known else "the network beside it has no covariance"
+    coefficients, correlation = _coefficients(shooting, theta, covariance, left if known else 1.0, lambda _: reason)
+    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, left, True, 0)
 
 
 def _laplace(shooting: Shooting, jacobian: Array) -> tuple[np.ndarray, float]:

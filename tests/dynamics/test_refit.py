@@ -8,8 +8,11 @@ from systems import TRUTH, LotkaVolterra, lotka_volterra_path
 from test_shooting import shooting_of
 
 import sciml
+from sciml.dynamics.first_look import look
 from sciml.dynamics.levenberg_marquardt import minimise
-from sciml.dynamics.refit import refit
+from sciml.dynamics.refit import as_it_is, refit
+from sciml.dynamics.starting_fields import build_field
+from sciml.settings import UniversalField
 
 LEVEL = 0.05
 
@@ -33,6 +36,26 @@ def test_known_coefficients_lie_in_their_intervals(fit):
         assert found.reason is None
         assert found.lower < found.value < found.upper
         assert abs(found.value - truth) < 4 * found.standard_error
+
+
+def test_a_network_beside_known_physics_leaves_its_coefficients_wider_intervals(shooting, fit):
+    """What the network could do as well, the data do not tell of the coefficients."""
+    problem = LotkaVolterra(level=LEVEL)
+    begin = look(problem.measured, problem.noise, problem.states, problem)
+    field = build_field(UniversalField(width=4, depth=1), None, problem, problem.measured, problem.noise, problem.states, begin, 0)
+    beside = shooting.with_field(field)
+    silent = np.where(np.asarray(beside.precisions) > 0, 0.0, np.asarray(beside.field_start))
+    coefficients = [i for i, each in enumerate(np.asarray(beside.precisions)) if each == 0][:4]
+    silent[coefficients] = fit.theta[:4]
+    theta = np.concatenate([silent, fit.theta[shooting.field_size :]])
+    misfits = shooting.misfits(np.asarray(shooting.linearise(jnp.asarray(fit.theta), jnp.asarray(fit.sigma))[0]), fit.sigma)
+    found = as_it_is(beside, theta, misfits)
+    assert set(found.coefficients) == set(TRUTH)
+    for name, each in found.coefficients.items():
+        assert each.value == pytest.approx(fit.coefficients[name].value)
+        assert each.standard_error > 1.2 * fit.coefficients[name].standard_error
+        assert each.lower < each.value < each.upper
+    assert found.correlation.shape == (4, 4)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say(shooting, fit):
