@@ -129,6 +129,7 @@ def _row(state: RunState, halved: bool) -> Row:
         "state": str(state.state),
         **({"objective": state.objective} if trial else {}),
         "error": _error(state),
+        "floor": _floor(state),
         "residual": _residual(state),
         "steps": result.get("steps"),
         "seconds": (result.get("seconds") or {}).get("total"),
@@ -141,6 +142,12 @@ def _row(state: RunState, halved: bool) -> Row:
 
 def _error(state: RunState) -> float | None:
     return (state.result.get("error") or {}).get("rel_l2")
+
+
+def _floor(state: RunState) -> float | None:
+    """The error of the reference itself, where that of the run is below it: then nothing smaller can be claimed."""
+    error = state.result.get("error") or {}
+    return error["reference"]["estimated_error"] if error.get("at_floor") else None
 
 
 def _residual(state: RunState) -> float | None:

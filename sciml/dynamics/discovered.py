@@ -113,9 +113,9 @@ class Discovered:
         """The continuation of a trajectory with its 95 % band: at `times`, or for a duration after its last row where one number is given.
 
         Without `times`: at the held-out times, or a quarter of the data's span beyond them. The band is for new measurements: it holds
-        the uncertainty of the coefficients (not of a network's parameters) and the noise. Arrays are `(n, channels)`. Controls not
-        given are those of the data, and keep their last value beyond them. Raises `ProblemError` for times that do not increase or begin
-        before the last window of the fit.
+        the noise and the uncertainty of the coefficients, or of a network's numbers (up to 3,000 of them). Arrays are `(n, channels)`.
+        Controls not given are those of the data, and keep their last value beyond them. Raises `ProblemError` for times that do not
+        increase or begin before the last window of the fit.
         """
         at = self.series.times[trajectory]
         if times is None and self.held_out is not None:
@@ -192,9 +192,8 @@ class Discovered:
         if not self.fit.converged:
             found.append("the refit did not converge: treat coefficients and intervals as provisional")
         if vector_fields.has_network(self.vector_field):
-            found.append(
-                "no equations: no sparse model fits nearly as well as the network. The band holds noise only, not what is not known"
-            )
+            known = "" if np.any(self.fit.covariance) else ". The band holds noise only, not what is not known"
+            found.append(f"no equations: no sparse model fits nearly as well as the network{known}")
         if not self.joined:
             found.append(
                 "no single solution follows a whole trajectory as well as solutions on windows do: the dynamics are chaotic, disturbed, "
