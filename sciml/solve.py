@@ -58,6 +58,12 @@ class Experiment:
         return other
 
     @property
+    def opening(self) -> str:
+        """What happens before training and may take a while, in words; empty where nothing does."""
+        known = hasattr(self.problem, "exact") or hasattr(self.problem, "reference") or self.problem.unknowns
+        return "" if known else "a classical solver finds what errors are measured by"
+
+    @property
     def parameters(self) -> int:
         """Number of trainable numbers."""
         return self.objective.parameters

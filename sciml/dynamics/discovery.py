@@ -33,8 +33,8 @@ class Discovery:
     """A series with its vector field, windows and phases: everything resolved and checked, nothing trained. No files."""
 
     reference = None
-    closing = "fitting through the solver, then forecasting"
-    """What happens after training, in words."""
+    opening, closing = "", "fitting through the solver, then forecasting"
+    """What happens before and after training, in words."""
 
     def __init__(
         self,

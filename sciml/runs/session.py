@@ -118,6 +118,8 @@ class Session:
     def begin(self) -> bool:
         """Tell that the run begins; False where it has already come as far as it is to go."""
         self.listener.started(self.directory, self.config, self.experiment, self.training.get("step", 0))
+        if self.experiment.opening:
+            self.listener.message(self.experiment.opening)
         if self.training.get("outcome") == Outcome.STOPPED and self._is_at_step_limit(self.training["step"]):
             self.training |= {"ended_by": STEP_LIMIT}
             return False
