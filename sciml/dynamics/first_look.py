@@ -107,7 +107,7 @@ def _stated(problem: Dynamics | None) -> dict[str, float]:
     if problem is None:
         return {}
     start = {name: jnp.asarray(unknown.start) for name, unknown in problem.unknowns.items()}
-    return {name: float(value) for name, value in problem.bind(start).initial().items()}
+    return {name: float(value) for name, value in problem.stated(start).items()}
 
 
 def _smooth(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from sciml.dynamics.noise import Gaussian, Noise
 from sciml.dynamics.series import TimeSeries
-from sciml.errors import ProblemError, suggest
-from sciml.problem import parameter_names
+from sciml.errors import ProblemError, ScimlError, suggest
+from sciml.problem import failing_line, parameter_names
 from sciml.unknown import Coefficients
 
 TIME = "t"
@@ -45,7 +46,16 @@ class Dynamics(Coefficients):
     def measured(self) -> TimeSeries:
         """The series, checked against the vector field."""
         series = self.series()
+        if not isinstance(series, TimeSeries):
+            advice = "return sciml.TimeSeries.from_arrays(times, values, names)"
+            raise ProblemError(f"`series` of {self.name} returns a {type(series).__name__}; {advice}")
+        if not callable(getattr(self.noise, "check", None)):
+            raise ProblemError(f"noise of {self.name} is {self.noise!r}; write sciml.Gaussian(), sciml.LogNormal() or sciml.Counts()")
+        looked_at = parameter_names(self.observe) if hasattr(self, "observe") else ()  # type: ignore[attr-defined]
         mistakes = [
+            f"`observe` takes '{name}', which is no state; {suggest(name, self.states)}" for name in looked_at if name not in self.states
+        ]
+        mistakes += [
             f"channel '{name}' is neither a state nor returned by `observe`; {suggest(name, self.states)}"
             for name in series.names
             if name not in self.states and not hasattr(self, "observe")
@@ -71,15 +81,18 @@ class Dynamics(Coefficients):
         known |= dict(zip(self.measured.control_names, controls, strict=True))
         bound = self.bind(unknowns)
         given = [known[name] for name in parameter_names(bound.vector_field)]  # type: ignore[attr-defined]
-        slopes = bound.vector_field(*given)  # type: ignore[attr-defined]
+        slopes = self._called(bound.vector_field, *given)  # type: ignore[attr-defined]
         return self._stacked(slopes, state.dtype, "vector_field")
 
     def observed(self, state: Array, unknowns: Mapping[str, Array]) -> Array:
         """What the channels would show of a state `(states,)`, without noise."""
         known = dict(zip(self.states, state, strict=True))
         if hasattr(self, "observe"):
-            bound = self.bind(unknowns)
-            known |= bound.observe(*(known[name] for name in parameter_names(bound.observe)))  # type: ignore[attr-defined]
+            observe = self.bind(unknowns).observe  # type: ignore[attr-defined]
+            shown = self._called(observe, *(known[name] for name in parameter_names(observe)))
+            if not isinstance(shown, Mapping):
+                raise ProblemError(f"`observe` of {self.name} returns a {type(shown).__name__}; return a dictionary of channels by name")
+            known |= shown
         missing = [name for name in self.measured.names if name not in known]
         if missing:
             raise ProblemError(f"`observe` does not return the channel '{missing[0]}'; return a dictionary with {', '.join(missing)}")
@@ -87,11 +100,28 @@ class Dynamics(Coefficients):
 
     def start(self, free: Array, unknowns: Mapping[str, Array]) -> Array:
         """The initial state: `free` where nothing else is said by `initial`."""
-        given = self.bind(unknowns).initial()
+        given = self.stated(unknowns)
+        return jnp.stack([jnp.asarray(given.get(name, free[number]), free.dtype) for number, name in enumerate(self.states)])
+
+    def stated(self, unknowns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `initial` says of the states' initial values."""
+        given = self._called(self.bind(unknowns).initial)
         strange = [name for name in given if name not in self.states]
         if strange:
             raise ProblemError(f"`initial` of {self.name}: there is no state '{strange[0]}'; {suggest(strange[0], self.states)}")
-        return jnp.stack([jnp.asarray(given.get(name, free[number]), free.dtype) for number, name in enumerate(self.states)])
+        return given
+
+    def _called(self, function: Callable[..., Any], *given: Any) -> Any:
+        """What the user's function returns. Raises `ProblemError` with its line where it fails."""
+        try:
+            return function(*given)
+        except ScimlError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            numpy = isinstance(error, jax.errors.TracerArrayConversionError)
+            cure = "; write it with jax.numpy so that it can be differentiated" if numpy else ""
+            raise ProblemError(f"{function.__name__} of {self.name} fails{failing_line(error, function)}: {reason}{cure}") from error
 
     def _stacked(self, slopes: Any, dtype: Any, what: str) -> Array:
         parts = tuple(slopes) if isinstance(slopes, tuple | list) else (slopes,)

@@ -110,8 +110,9 @@ def fixed_steps(stage: Shooting) -> Integrator | None:
 
 
 def check_start(stage: Shooting) -> None:
-    """Raises `ProblemError` where the field cannot even be evaluated at the data."""
+    """Raises `ProblemError` where the field, or what is observed of it, cannot even be evaluated at the data."""
     field, anchors, windows = stage.field, stage.anchors, stage.windows
+    jax.eval_shape(field.observe, anchors[0])
     slopes = np.asarray(jax.jit(jax.vmap(field))(windows.times[:, 0], anchors, windows.controls[:, 0]))
     if not np.isfinite(slopes).all():
         window = int(np.argwhere(~np.isfinite(slopes).all(axis=1))[0, 0])

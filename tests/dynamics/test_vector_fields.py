@@ -12,6 +12,7 @@ import sciml
 from sciml.dynamics.first_look import choose_noise, look
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
+from sciml.dynamics.preparing import prepare
 from sciml.dynamics.starting_fields import build_field, match
 from sciml.dynamics.starting_terms import sparse_start
 from sciml.dynamics.vector_fields import PRIOR, Given, SparseLibrary, Universal, VectorField, precisions
@@ -169,6 +170,28 @@ def test_what_is_asked_for_counts_where_errors_are_factors():
     assert coefficients[0, 0] == pytest.approx(0.5, rel=0.02)
     library, _, _ = sparse_start(growth, LogNormal(), SparseField(degree=1, functions=("sin",)))
     assert any("sin" in name for name in library.names())
+
+
+class Slip(LotkaVolterra):
+    """To be made wrong in one place."""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"noise": "lognormal"}, r"noise of Slip is 'lognormal'; write sciml.Gaussian\(\), sciml.LogNormal\(\)"),
+        ({"series": lambda self: np.ones((3, 2))}, r"`series` of Slip returns a ndarray; return sciml.TimeSeries"),
+        ({"observe": lambda self, t, X: {"x": X}}, r"(?s)2 mistakes.*`observe` takes 't', which is no state.*takes 'X', which is no state"),
+        ({"observe": lambda self, x: x}, r"`observe` of Slip returns a .*; return a dictionary of channels by name"),
+        ({"vector_field": lambda self, x, y: (np.sin(np.asarray(x)), y)}, r"test_vector_fields.py, line \d+.*write it with jax.numpy"),
+        ({"vector_field": lambda self, x, y: (x if x > 0 else y, y)}, r"<lambda> of Slip fails .*TracerBoolConversionError"),
+        ({"vector_field": lambda self, x, y: (x, undefined)}, r"fails .*NameError: name 'undefined'"),  # noqa: F821
+        ({"initial": lambda self: {"x": unknown}}, r"fails .*NameError: name 'unknown'"),  # noqa: F821
+    ],
+)
+def test_slips_in_dynamics_get_one_clear_error(wrong, message):
+    with pytest.raises(ProblemError, match=message):
+        prepare(type("Slip", (Slip,), wrong)())
 
 
 def test_velocities_are_all_that_second_order_hides():
