@@ -123,11 +123,18 @@ def valid_time(times: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -
 
 
 def baselines(series: TimeSeries, trajectory: int, times: np.ndarray) -> dict[str, np.ndarray]:
-    """What needs no model, `(n, channels)` each: the mean, the last value, and the straight line through each channel."""
+    """What needs no model, `(n, channels)` each: the mean, the last value, and the straight line through each channel.
+
+    NaN for a channel that was never measured on this trajectory.
+    """
     values, at = series.values[trajectory], series.times[trajectory]
     columns: dict[str, list[np.ndarray]] = {name: [] for name in BASELINES}
     for column in values.T:
         there = ~np.isnan(column)
+        if not there.any():
+            for parts in columns.values():
+                parts.append(np.full(len(times), np.nan))
+            continue
         line = np.polynomial.Polynomial.fit(at[there], column[there], min(1, int(there.sum()) - 1))
         columns["constant"].append(np.full(len(times), column[there].mean()))
         columns["persistence"].append(np.full(len(times), column[there][-1]))
@@ -139,7 +146,8 @@ def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray]) -> tuple[
     """Channels whose data go up and down in time where the predictions at the measured times, `(n, channels)` each, do not."""
     found = []
     for channel, name in enumerate(series.names):
-        data = [values[:, channel][~np.isnan(values[:, channel])] for values in series.values]
+        measured = [values[:, channel][~np.isnan(values[:, channel])] for values in series.values]
+        data = [column for column in measured if column.size]
         squares = sum(float(np.sum((column - column.mean()) ** 2)) for column in data)
         steps = sum(float(np.sum(np.diff(column) ** 2)) for column in data)
         varied = sum(float(np.sum((values[:, channel] - values[:, channel].mean()) ** 2)) for values in predicted)

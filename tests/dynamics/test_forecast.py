@@ -43,6 +43,15 @@ def test_baselines():
     np.testing.assert_allclose(found["constant"][:, 0], values[:, 0].mean())
 
 
+def test_a_channel_that_one_trajectory_lacks_has_no_baselines_there():
+    values = [np.stack([TIMES, np.full(10, np.nan)], axis=1), np.stack([TIMES, TIMES**2], axis=1)]
+    series = sciml.TimeSeries.from_arrays([TIMES, TIMES], values, ("x", "y"))
+    found = baselines(series, 0, np.array([10.0, 12.0]))
+    assert np.isnan(found["linear"][:, 1]).all()
+    np.testing.assert_allclose(found["linear"][:, 0], [10.0, 12.0], atol=1e-9)
+    assert flat_channels(series, [np.stack([TIMES, np.zeros(10)], axis=1)] * 2) == ("y",)
+
+
 def test_a_flat_line_is_found_only_where_the_data_have_a_course():
     times = np.linspace(0.0, 10.0, 60)
     noise = np.random.default_rng(0).standard_normal(60)
