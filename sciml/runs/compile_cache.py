@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from sciml.errors import RunError
 from sciml.runs.environment import available_cores
 
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+LOOKED = "looked-at"
+"""The file whose time is that of the last look for torn programs."""
+SLACK = 60.0
+"""Seconds by which the clock of the disk may differ from ours."""
+ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def use_compile_cache() -> str | None:
@@ -25,12 +33,41 @@ def use_compile_cache() -> str | None:
     if os.environ.get(VARIABLE):
         return None
     try:
-        folder = private_folder(os.environ)
+        programs = private_folder(os.environ) / f"threads-{available_cores()}"
+        forget_torn(programs)
     except OSError as error:
         return f"compiled programs are not kept: {error}"
-    jax.config.update("jax_compilation_cache_dir", str(folder / f"threads-{available_cores()}"))
+    jax.config.update("jax_compilation_cache_dir", str(programs))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return None
+
+
+def forget_torn(folder: Path) -> None:
+    """Remove programs that a killed process left half written: JAX would warn of them at every start, and never write them again.
+
+    Looks at those that are newer than the last look. What another process is writing at this instant is lost, too, and compiled anew.
+    Programs that JAX compressed by zstd, where that is installed, are left alone.
+    """
+    if not folder.is_dir():
+        return
+    looked, now = folder / LOOKED, time.time()
+    since = looked.stat().st_mtime - SLACK if looked.exists() else 0.0
+    for path in folder.glob("*-cache"):
+        with suppress(FileNotFoundError):  # another process looks, too
+            if path.stat().st_mtime >= since and not _whole(path.read_bytes()):
+                path.unlink()
+    looked.touch()
+    os.utime(looked, (now, now))
+
+
+def _whole(program: bytes) -> bool:
+    if program.startswith(ZSTD):
+        return True
+    try:
+        zlib.decompress(program)
+    except zlib.error:
+        return False
+    return True
 
 
 def private_folder(environment: Mapping[str, str]) -> Path:

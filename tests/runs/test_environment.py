@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import zlib
 from pathlib import Path
 
 import pytest
 
 from sciml.errors import RunError
-from sciml.runs.compile_cache import private_folder
+from sciml.runs.compile_cache import ZSTD, forget_torn, private_folder
 from sciml.runs.environment import allowed_variables, collect, differences
 
 
@@ -57,6 +58,25 @@ def test_changes_that_matter_are_told() -> None:
     now = {"versions": {"jax": "3", "numpy": "2"}, "threads": 2, "variables": {"SLURM_JOB_ID": "2"}, "platform": "b"}
     assert differences(before, now) == ["jax was 1, is 3", "threads was 1, is 2"]
     assert differences(before, before) == []
+
+
+def test_programs_that_a_kill_left_half_written_are_forgotten(tmp_path: Path) -> None:
+    """A whole one stays; what was looked at is not looked at again."""
+    whole, torn, zstd, other = (tmp_path / name for name in ("jit_a-1-cache", "jit_b-2-cache", "jit_c-3-cache", "notes.txt"))
+    whole.write_bytes(zlib.compress(b"program" * 100))
+    torn.write_bytes(zlib.compress(b"program" * 100)[:-5])
+    zstd.write_bytes(ZSTD + b"half")
+    other.write_bytes(b"mine")
+    forget_torn(tmp_path)
+    assert [path.exists() for path in (whole, torn, zstd, other)] == [True, False, True, True]
+    torn.write_bytes(b"")
+    os.utime(torn, (1.0, 1.0))
+    forget_torn(tmp_path)
+    assert torn.exists(), "older than the last look"
+    torn.touch()
+    forget_torn(tmp_path)
+    assert not torn.exists()
+    forget_torn(tmp_path / "missing")
 
 
 def test_the_compile_cache_is_private(tmp_path: Path) -> None:
