@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sciml import cells
 from sciml.conditions import Condition, Known, Term
 from sciml.errors import ProblemError, suggest
 from sciml.problem import Derivative, Problem, Values
@@ -35,8 +36,9 @@ class Data(Condition):
 
     @classmethod
     def from_csv(cls, path: str | Path, weight: float = 1.0, name: str = "data") -> Data:
-        """Reads a table, comma-separated, whose header names coordinates (`t`, `x`) and fields (`u`); empty cells were not measured.
+        """Reads a table, comma-separated, whose header names coordinates (`t`, `x`) and fields (`u`).
 
+        Empty cells (or NA, NaN, null) were not measured.
         Raises `ProblemError` for a file that cannot be read, and what `Data` raises. A relative path is one from the current folder.
         """
         return cls({}, _read_table(Path(path)), weight, name)
@@ -109,8 +111,8 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
         if len(row) != len(header):
             raise ProblemError(f"Data: {path}, line {number}: {len(row)} values for {len(header)} columns")
         for name, text in zip(header, row, strict=True):
-            try:
-                columns[name].append(float(text) if text.strip() else float("nan"))
-            except ValueError:
-                raise ProblemError(f"Data: {path}, line {number}, column '{name}': '{text}' is not a number") from None
+            value = cells.number(text)
+            if value is None:
+                raise ProblemError(f"Data: {path}, line {number}, column '{name}': '{text}' is not a number")
+            columns[name].append(value)
     return {name: np.array(column) for name, column in columns.items()}

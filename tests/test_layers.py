@@ -10,7 +10,7 @@ import sciml
 PACKAGE = Path(sciml.__file__).parent
 
 GROUPS = (
-    ("the ground", ("errors", "settings", "device")),
+    ("the ground", ("errors", "settings", "device", "cells")),
     ("what must hold", ("domain", "conditions", "data", "problem", "unknown", "elementary", "derivatives")),
     ("who answers", ("nets",)),
     ("how badly it is violated", ("sampling", "slabs", "objective", "jacobian")),

@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sciml import cells
 from sciml.errors import ProblemError, suggest
-
-MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "-"})
-"""Cells that stand for a value that was not measured, in lower case."""
 
 Where = Callable[[int, int], str]
 """(trajectory, row) -> where its reader finds it: "line 7", or "row 6 of trajectory 2"."""
@@ -120,10 +118,11 @@ class TimeSeries:
 
     @classmethod
     def from_csv(cls, path: str | Path, *, controls: Sequence[str] = (), trajectory: str = "trajectory") -> TimeSeries:
-        """Reads a table with a header: the first column is time, the others are channels; empty cells were not measured.
+        """Reads a table with a header: the first column is time, the others are channels.
 
-        `controls` names columns that are inputs, not states. Rows with equal entries in the column `trajectory`, where there
-        is one, belong together. Commas, semicolons and tabs separate. Raises `ProblemError`, naming line and column.
+        Empty cells (or NA, NaN, null) were not measured. `controls` names columns that are inputs, not states. Rows with equal entries in
+        the column `trajectory`, where there is one, belong together. Commas, semicolons and tabs separate. Raises `ProblemError`, naming
+        line and column.
         """
         source = Path(path)
         try:
@@ -144,7 +143,7 @@ class TimeSeries:
         if ragged:
             more = [f"{len(ragged) - MISTAKES} more lines like these"] * (len(ragged) > MISTAKES)
             raise ProblemError(ragged[:MISTAKES] + more, source=str(path))
-        if all(_number(cell) is not None for cell in header):
+        if all(cells.number(cell) is not None for cell in header):
             raise ProblemError(
                 f"line {rows[0][0]}: the first line holds numbers ({', '.join(header)}); write a line of names above it, as in t,x,y",
                 source=str(path),
@@ -286,14 +285,14 @@ def _from_table(
         mistakes.append(f"no column is left for a state; columns: {', '.join(table)}")
     if mistakes:
         raise ProblemError(mistakes, source=source)
-    numbers = {name: [_number(cell) for cell in table[name]] for name in (time_name, *others)}
+    numbers = {name: [cells.number(cell) for cell in table[name]] for name in (time_name, *others)}
     texts = [
         f"{place}, column '{name}': {cell!r} is not a number; write a number, or leave the cell empty where nothing was measured"
         for name, column in numbers.items()
         for place, cell, number in zip(places, table[name], column, strict=True)
         if number is None
     ]
-    if texts and all(_number(str(cell).replace(",", ".", 1)) is not None for column in table.values() for cell in column):
+    if texts and all(cells.number(str(cell).replace(",", ".", 1)) is not None for column in table.values() for cell in column):
         raise ProblemError(f"{texts[0].partition(';')[0]}: its decimals are commas; write points instead", source=source)
     if texts:
         raise ProblemError(texts, source=source)
@@ -314,21 +313,6 @@ def _from_table(
     series = cls(*draft)
     _check_informative(series, where, source)
     return series
-
-
-def _number(cell: Any) -> float | None:
-    """A cell as a number, NaN where it is empty, None where it is text."""
-    if isinstance(cell, str):
-        if cell.strip().lower() in MISSING:
-            return float("nan")
-        try:
-            return float(cell)
-        except ValueError:
-            return None
-    try:
-        return float("nan") if cell is None else float(cell)
-    except (TypeError, ValueError):
-        return None
 
 
 class _Draft(NamedTuple):

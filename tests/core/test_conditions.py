@@ -141,9 +141,9 @@ def test_missing_values_are_left_out() -> None:
 
 
 def test_data_from_csv(tmp_path) -> None:
-    """Columns in any order, spaces, an empty cell for a missing value, the byte-order mark that spreadsheets write."""
+    """Columns in any order, spaces, an empty cell or NA for a missing value, the byte-order mark that spreadsheets write."""
     path = tmp_path / "measured.csv"
-    path.write_text("\ufeffx, u ,t\n2.0,1.0,0.0\n0.0,,0.5\n-1.0, 3e0,1.0\n\n", encoding="utf-8")
+    path.write_text("\ufeffx, u ,t\n2.0,1.0,0.0\n0.0,,0.5\n0.5,NA,0.5\n-1.0, 3e0,1.0\n\n", encoding="utf-8")
     (term,) = sciml.Data.from_csv(path).terms(problem(PLANE, [], heat))
     assert residual(term, square) == pytest.approx([4.0 - 1, 2.0 - 3])
 
