@@ -127,14 +127,14 @@ def evaluate_grid(evaluate: Evaluate, coordinates: Mapping[str, ArrayLike], fiel
 class Solution:
     """A trained network as a function of the coordinates, `solution(t=0.5, x=0.2)`, with its error and its history.
 
-    `evaluate` maps points `(n, dimension)` to `(n, fields)`; `reference` is `None` where the problem has none; `history`
-    holds the rows of `metrics.jsonl` and `result` the content of `result.json`; `parameters` is the vector of trainable
-    numbers, from which another run may start (`warm_start`).
+    `evaluate` maps points `(n, dimension)` to `(n, fields)`; `compared_with` is a reference or finds one at the first use of
+    `reference`; `history` holds the rows of `metrics.jsonl` and `result` the content of `result.json`; `parameters` is the vector of
+    trainable numbers, from which another run may start (`warm_start`).
     """
 
     problem: Problem
     evaluate: Evaluate
-    reference: Reference | None = None
+    compared_with: Reference | Callable[[], Reference | None] | None = None
     unknowns: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
@@ -153,6 +153,11 @@ class Solution:
         columns = evaluate_points(self.evaluate, points) if len(points) else np.empty((0, len(names)))
         values = {name: columns[:, number].reshape(shape) for number, name in enumerate(names)}
         return next(iter(values.values())) if len(values) == 1 else values
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """The exact or classical solution; None where there is none."""
+        return self.compared_with() if callable(self.compared_with) else self.compared_with
 
     def on_grid(self) -> Grid:
         """The fields on the reference's grid, or on an even grid over the domain where there is no reference."""

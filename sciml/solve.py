@@ -120,7 +120,13 @@ class Experiment:
         """The trained solution as an object that can be called, plotted and stored."""
         unknowns = {name: float(value) for name, value in self.objective.unknowns(trainable).items()}
         return Solution(
-            self.problem, self._evaluate(trainable), self.reference, unknowns, [dict(row) for row in history], dict(result or {}), trainable
+            self.problem,
+            self._evaluate(trainable),
+            lambda: self.reference,
+            unknowns,
+            [dict(row) for row in history],
+            dict(result or {}),
+            trainable,
         )
 
     def _evaluate(self, trainable: Array) -> Any:

@@ -142,6 +142,18 @@ def test_a_run_without_a_reference_says_why():
     check_reference(Cooling())
 
 
+def test_a_loaded_solution_is_evaluated_without_a_reference():
+    """What takes the classical solver seconds is done where it is asked for."""
+    made = experiment(Cooling())
+    asked = []
+    made._reference = lambda: asked.append(1) or "none"
+    solution = made.solution(made.start)
+    assert solution(t=0.1, x=0.5).shape == ()
+    assert not asked
+    assert solution.reference is None
+    assert asked == [1]
+
+
 def test_a_problem_may_do_without():
     class Alone(Cooling):
         def reference(self):
