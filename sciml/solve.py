@@ -17,7 +17,7 @@ from jax import Array
 from sciml import checks
 from sciml.device import configure
 from sciml.domain import Box
-from sciml.errors import Outcome, ProblemError, ScimlError
+from sciml.errors import CONVERGED, Outcome, ProblemError, ScimlError
 from sciml.nets.ansatz import Ansatz, build_ansatz
 from sciml.nets.features import Features
 from sciml.nets.mlp import MLP
@@ -27,7 +27,7 @@ from sciml.optim.cursor import given_phases
 from sciml.optim.runners import Programs
 from sciml.problem import Problem, failing_line
 from sciml.reference import Reference, exact_reference
-from sciml.reference.classical import check_classical, classical
+from sciml.reference.classical import classical, solver_name
 from sciml.reference.grid import observed
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.slabs import Slabs, check_slabs
@@ -45,10 +45,12 @@ class Experiment:
     closing = "writing the results and what they are compared with"
     """What happens after training, in words."""
 
-    def __init__(self, problem: Problem, objective: Objective, phases: tuple[Phase, ...], start: Array) -> None:
+    def __init__(self, problem: Problem, objective: Objective, phases: tuple[Phase, ...], start: Array, compare: bool = True) -> None:
         self.problem, self.objective, self.phases, self.start = problem, objective, phases, start
         self.programs = Programs(objective)
-        self._reference = cache(lambda: problem_reference(problem))
+        self.compare = compare
+        """Whether a classical solver is tried where the problem has neither `exact` nor `reference`."""
+        self._reference = cache(lambda: problem_reference(problem, compare))
         self._observables = jax.jit(self._observe)
 
     def seeded(self, objective: Objective, start: Array) -> Experiment:
@@ -61,7 +63,7 @@ class Experiment:
     def opening(self) -> str:
         """What happens before training and may take a while, in words; empty where nothing does."""
         known = hasattr(self.problem, "exact") or hasattr(self.problem, "reference") or self.problem.unknowns
-        return "" if known else "a classical solver finds what errors are measured by"
+        return "" if known or not self.compare else "trying a classical solver, to measure errors by"
 
     @property
     def parameters(self) -> int:
@@ -73,6 +75,12 @@ class Experiment:
         """The problem's own reference, or a classical solution, computed at the first use; None where there is none."""
         found = self._reference()
         return found if isinstance(found, Reference) else None
+
+    @property
+    def error_reason(self) -> str | None:
+        """Why no error is known; None where one is."""
+        found = self._reference()
+        return found if isinstance(found, str) else None
 
     def train(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Iterator[Snapshot]:
         """Trains, yielding a Snapshot per chunk; see `sciml.train.train`."""
@@ -96,7 +104,7 @@ class Experiment:
         """What a classical solver reaches on this problem; see `sciml.reference.baseline`."""
         from sciml.reference.baseline import baselines
 
-        return baselines(self.problem, self._reference())
+        return baselines(self.problem, self.reference)
 
     def results(self, trainable: Array) -> dict[str, Any]:
         """What `result.json` holds beside that of any run: nothing."""
@@ -187,8 +195,12 @@ def prepare_seeds(
     block: int | None = None,
     warm_start: Solution | Any = None,
     time_slabs: int = 1,
+    compare: bool = True,
 ) -> list[Experiment]:
-    """An Experiment for each seed, all else equal, as `prepare` makes it; what is compiled for one serves all."""
+    """An Experiment for each seed, all else equal, as `prepare` makes it; what is compiled for one serves all.
+
+    To `compare`, a classical solver is tried where the problem has neither `exact` nor `reference`.
+    """
     configure(precision)
     dtype = jnp.float64 if precision == "float64" else jnp.float32
     settings = network if isinstance(network, Network) else Network()
@@ -207,7 +219,7 @@ def prepare_seeds(
     objectives = [first, *(first.seeded(model, seed) for model, seed in zip(models[1:], seeds[1:], strict=True))]
     starts = [objective.start if warm_start is None else warm_parameters(warm_start, objective) for objective in objectives]
     checks.check_starts(objectives, starts)
-    experiment = Experiment(problem, first, resolved, starts[0])
+    experiment = Experiment(problem, first, resolved, starts[0], compare)
     return [experiment, *(experiment.seeded(*each) for each in zip(objectives[1:], starts[1:], strict=True))]
 
 
@@ -231,9 +243,9 @@ def solve(problem: Problem, *, target_error: float | None = None, progress: bool
     `target_error` (`ProblemError` where there is no reference). Warns if training diverged. The Solution's `result` holds `outcome`,
     `phases`, `switch` and, with standard errors, `unknowns`.
     """
-    if target_error is not None:
-        check_reference(problem)
     experiment = prepare(problem, **settings)
+    if target_error is not None and experiment.error_reason:
+        raise ProblemError(f"target_error = {target_error:g} cannot be measured: {experiment.error_reason}")
     history: list[dict[str, Any]] = []
     snapshot = None
     for snapshot in experiment.train(every=every):
@@ -340,18 +352,8 @@ def resolve_phases(phases: Literal["auto"] | Sequence[Phase], objective: Objecti
     return (first, LBFGS(steps=20000))
 
 
-def check_reference(problem: Problem) -> None:
-    """Raises `ProblemError` where no error can be measured: no `exact`, no `reference`, and no classical solver for the problem."""
-    if hasattr(problem, "reference") or hasattr(problem, "exact"):
-        return
-    try:
-        check_classical(problem)
-    except ProblemError as error:
-        raise ProblemError(f"{problem.name} has no `exact` and no `reference`, and {error}") from error
-
-
-def problem_reference(problem: Problem) -> Reference | str:
-    """What errors are measured by: the problem's own reference, its exact solution on a grid, or a classical solution.
+def problem_reference(problem: Problem, compare: bool = True) -> Reference | str:
+    """What errors are measured by: the problem's own reference, its exact solution on a grid, or, to `compare`, a classical solution.
 
     In words why, where there is none. Raises `ProblemError` where the problem's own fails.
     """
@@ -369,10 +371,15 @@ def problem_reference(problem: Problem) -> Reference | str:
         return found
     if hasattr(problem, "exact"):
         return exact_reference(problem, problem.domain.intervals, problem.field_names)
+    lacking = f"{problem.name} has no `exact` and no `reference`, and"
+    if not compare:
+        return f"{lacking} no classical solver was tried (execution.report = false)"
     try:
         found = classical(problem)
     except ProblemError as error:
-        return f"it has no `exact` and no `reference`, and {error}"
+        return f"{lacking} {error}"
+    if not found.estimated_error < CONVERGED:
+        return f"{lacking} {solver_name(problem)} has not converged: its own estimate of its error is {found.estimated_error:.1g}"
     return dataclasses.replace(found, fields=observed(problem, found.fields))
 
 

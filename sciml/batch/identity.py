@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sciml.errors import ConfigError, ProblemError, RunError, ScimlError
+from sciml.errors import ConfigError, RunError, ScimlError
 from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import Config, parse_config, run_name
 
@@ -80,7 +80,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
                 use_compile_cache()
                 subject = build.load_subject(config, problems)
                 build.build(config, subject)
-                if asked["objective"].startswith("error.") and not _has_error(subject):
+                if asked["objective"].startswith("error.") and not _has_error(subject, config):
                     mistakes[
                         f"search.objective: '{config.problem}' has nothing to measure an error by; write objective = \"validation\""
                     ] = None
@@ -95,17 +95,11 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     return {"names": names, "mistakes": list(mistakes)}
 
 
-def _has_error(subject: Any) -> bool:
+def _has_error(subject: Any, config: Config) -> bool:
     from sciml.problem import Problem
-    from sciml.solve import check_reference
+    from sciml.solve import problem_reference
 
-    if not isinstance(subject, Problem):
-        return False
-    try:
-        check_reference(subject)
-    except ProblemError:
-        return False
-    return True
+    return isinstance(subject, Problem) and not isinstance(problem_reference(subject, config.execution.report), str)
 
 
 if __name__ == "__main__":

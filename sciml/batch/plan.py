@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from sciml.runs import catalog, files
 from sciml.runs.config import Config, on_table
 from sciml.runs.jsonl import JsonLines, append_row, read_rows
 
-NAME, SWEEP, RUNS = "plan.jsonl", "sweep.toml", "runs"
+NAME, SWEEP, RUNS, TABLES = "plan.jsonl", "sweep.toml", "runs", "tables"
 SCHEMA_VERSION = 1
 HEADER = ("runs", "problems", "sources", "base", "axes")
 """What the first line of a plan must say."""
@@ -62,6 +63,13 @@ class Plan(NamedTuple):
         """Where a run lives."""
         return self.directory / RUNS / run.name
 
+    def run_config(self, run: PlannedRun) -> dict[str, Any]:
+        """What a run is to be started with: its table is where the sweep is now."""
+        series = run.config.get("series")
+        if series is None:
+            return run.config
+        return run.config | {"series": series | {"file": str((self.directory / series["file"]).resolve())}}
+
     def changed_problems(self) -> list[str]:
         """The problems whose text is no longer that of the plan."""
         return [name for name, source in self.header["sources"].items() if catalog.source_hash(name, self.problems) != source]
@@ -96,7 +104,7 @@ def make_plan(directory: Path, planning: Planning, problems: Path | None) -> Pla
         },
     } | _identity(planning)
     files.write_text(directory / SWEEP, planning.text)
-    rows = _rows(names, configs, 0)
+    rows = _rows(names, _with_own_tables(configs, directory), 0)
     _write(directory / NAME, [header, *rows] if planning.search is None else [header, _round(planning.search, 0, rows)])
     (directory / RUNS).mkdir(exist_ok=True)
     files.sync_folder(directory)
@@ -108,7 +116,7 @@ def add_round(plan: Plan, trials: Sequence[Mapping[str, Any]]) -> Plan:
     search, planning = plan.search, read_planning(plan.directory)
     assert search is not None
     configs = planning.configs(trials, plan.problems)
-    rows = _rows(_names(configs, search, plan.problems), configs, len(plan.runs))
+    rows = _rows(_names(configs, search, plan.problems), _with_own_tables(configs, plan.directory), len(plan.runs))
     append_row(plan.directory / NAME, _round(search, plan.rounds, rows))
     return read_plan(plan.directory)
 
@@ -198,6 +206,20 @@ def _rows(names: Sequence[str], configs: Sequence[tuple[dict[str, Any], Config]]
         {"index": index, "name": name, "values": values, "config": config.model_dump(mode="json", exclude_none=True)}
         for index, (name, (values, config)) in enumerate(zip(names, configs, strict=True), first)
     ]
+
+
+def _with_own_tables(configs: Sequence[tuple[dict[str, Any], Config]], directory: Path) -> list[tuple[dict[str, Any], Config]]:
+    """The configs with copies of their tables, kept in the sweep's directory: what happens to the originals changes no run."""
+    return [(values, _with_own_table(config, directory) if on_table(config) else config) for values, config in configs]
+
+
+def _with_own_table(config: Any, directory: Path) -> Config:
+    content = Path(config.series.file).read_bytes()
+    copy = directory / TABLES / f"{hashlib.sha256(content).hexdigest()[:16]}.csv"
+    if not copy.exists():
+        copy.parent.mkdir(exist_ok=True)
+        files.write_bytes(copy, content)
+    return config.model_copy(update={"series": config.series.model_copy(update={"file": str(copy.relative_to(directory))})})
 
 
 def _round(search: Search, number: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -237,7 +237,7 @@ class _Scheduler:
         problem = run.config["problem"]
         return attempt.Task(
             directory=str(self.plan.run_directory(run)),
-            config=tomli_w.dumps(run.config),
+            config=tomli_w.dumps(self.plan.run_config(run)),
             problem=problem,
             source=self.plan.header["sources"].get(problem, ""),
             problems=None if self.plan.problems is None else str(self.plan.problems),

@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sciml.batch.state import WELL, RunState, read_states
-from sciml.errors import ConfigError
+from sciml.errors import CONVERGED, ConfigError
 
 Format = Literal["csv", "latex", "json"]
 FORMATS = ("csv", "latex", "json")
 Row = dict[str, Any]
 Measure = Literal["error", "residual", "objective"]
-
-RESULTS = ("state", "error", "residual", "steps", "seconds", "attempts", "reason", "detail")
-"""Columns behind those of the axes."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet would compute."""
@@ -31,11 +28,12 @@ def table(
 ) -> list[Row] | str:
     """The runs of a sweep, or of a folder of runs, in the plan's order.
 
-    Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `residual` (weighted mean square of
-    all terms on fresh points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown coefficient. Runs of a
-    search also have `trial`, `objective`, and, once halving has let a trial go on, `rung` (how far). With `to`, the same as text. With
-    `over_seeds`, the rows are those of `SweepRuns.over_seeds`, one per combination of the other axes. `columns` chooses some of the
-    columns, and their order. Raises `ConfigError` for a column that is not there.
+    Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `floor` (the error of the reference
+    itself, where that of the run is below it), `residual` (weighted mean square of all terms on fresh points), `steps`, `seconds`,
+    `attempts`, `reason`, `detail`, and a column per unknown coefficient. Runs of a search also have `trial`, `objective`, and, once
+    halving has let a trial go on, `rung` (how far). With `to`, the same as text. With `over_seeds`, the rows are those of
+    `SweepRuns.over_seeds`, one per combination of the other axes. `columns` chooses some of the columns, and their order. Raises
+    `ConfigError` for a column that is not there.
     """
     states = read_states(Path(directory))
     rows = spread_over_seeds(states) if over_seeds else table_rows(states)
@@ -147,7 +145,8 @@ def _error(state: RunState) -> float | None:
 def _floor(state: RunState) -> float | None:
     """The error of the reference itself, where that of the run is below it: then nothing smaller can be claimed."""
     error = state.result.get("error") or {}
-    return error["reference"]["estimated_error"] if error.get("at_floor") else None
+    own = error["reference"]["estimated_error"] if error.get("at_floor") else math.inf
+    return own if own < CONVERGED else None
 
 
 def _residual(state: RunState) -> float | None:

@@ -114,13 +114,12 @@ class Discovered:
 
         Without `times`: at the held-out times, or a quarter of the data's span beyond them. The band is for new measurements: it holds
         the noise and the uncertainty of the coefficients, or of a network's numbers (up to 3,000 of them). Arrays are `(n, channels)`.
-        Controls not given are those of the data, and keep their last value beyond them. Raises `ProblemError` for times that do not
-        increase or begin before the last window of the fit.
+        Controls not given are those of the data, held-out ones too, and keep their last value beyond them. Raises `ProblemError` for
+        times that do not increase or begin before the last window of the fit.
         """
         at = self.series.times[trajectory]
         if times is None and self.held_out is not None:
             times = self.held_out.times[trajectory]
-            controls = self.held_out.controls[trajectory] if controls is None else controls
         elif times is None or np.ndim(times) == 0:
             span = float(times) if times is not None else AHEAD * float(at[-1] - at[0])
             step = float(np.median(np.diff(at)))
@@ -128,6 +127,10 @@ class Discovered:
         times = np.asarray(times, float)
         if times.ndim != 1 or not len(times) or np.any(np.diff(times) <= 0):
             raise ProblemError("forecast: times must be an increasing list, or one number: how long")
+        if controls is None and self.held_out is not None:
+            later = np.concatenate([at, self.held_out.times[trajectory]])
+            columns = np.concatenate([self.series.controls[trajectory], self.held_out.controls[trajectory]]).T
+            controls = np.stack([np.interp(times, later, column) for column in columns], axis=1) if len(columns) else None
         return ahead.forecast(self.shooting, self.fit, trajectory, times, controls)
 
     @cached_property

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Discovery:
     """A series with its vector field, windows and phases: everything resolved and checked, nothing trained. No files."""
 
-    reference = None
+    reference = error_reason = None
     opening, closing = "", "fitting through the solver, then forecasting"
     """What happens before and after training, in words."""
 

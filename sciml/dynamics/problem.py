@@ -49,7 +49,7 @@ class Dynamics(Coefficients):
         if not isinstance(series, TimeSeries):
             advice = "return sciml.TimeSeries.from_arrays(times, values, names)"
             raise ProblemError(f"`series` of {self.name} returns a {type(series).__name__}; {advice}")
-        if not callable(getattr(self.noise, "check", None)):
+        if isinstance(self.noise, type) or not callable(getattr(self.noise, "check", None)):
             raise ProblemError(f"noise of {self.name} is {self.noise!r}; write sciml.Gaussian(), sciml.LogNormal() or sciml.Counts()")
         looked_at = parameter_names(self.observe) if hasattr(self, "observe") else ()  # type: ignore[attr-defined]
         mistakes = [
@@ -106,6 +106,8 @@ class Dynamics(Coefficients):
     def stated(self, unknowns: Mapping[str, Any]) -> Mapping[str, Any]:
         """What `initial` says of the states' initial values."""
         given = self._called(self.bind(unknowns).initial)
+        if not isinstance(given, Mapping):
+            raise ProblemError(f"`initial` of {self.name} returns a {type(given).__name__}; return a dictionary of values by state")
         strange = [name for name in given if name not in self.states]
         if strange:
             raise ProblemError(f"`initial` of {self.name}: there is no state '{strange[0]}'; {suggest(strange[0], self.states)}")

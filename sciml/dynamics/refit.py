@@ -31,10 +31,12 @@ DENSE_LIMIT = 3000
 """Trainable numbers up to which the covariance of a network is computed."""
 
 FAINT = 1e-6
-"""Precision of a starting state, in units of its size, before any data: as good as none, and nothing is singular."""
+"""Precision of a starting state or coefficient, in units of its size, before any data: as good as none, and nothing is singular."""
 
 VAGUE = 1.0
 """A standard error as large as the coefficient itself: not even its size is known."""
+
+UNREACHED = "the solver does not reach all measured times"
 
 TOGETHER = 0.995
 """Correlation beyond which two coefficients are known only in combination."""
@@ -99,8 +101,7 @@ def refit(shooting: Shooting, theta: Array | np.ndarray, steps: int = 100, round
 
 def _unreached(shooting: Shooting, theta: Array, sigma: np.ndarray, steps: int) -> Refit:
     """A fit whose solution does not reach all measured times: it says nothing about what the data determine."""
-    reason = "the solver does not reach all measured times"
-    values = {name: Coefficient(float(value), None, None, None, reason) for name, value in shooting.unknowns(theta).items()}
+    values = {name: Coefficient(float(value), None, None, None, UNREACHED) for name, value in shooting.unknowns(theta).items()}
     correlation, covariance = (np.full((size, size), np.nan) for size in (len(values), theta.size))
     return Refit(np.asarray(theta), sigma, values, correlation, covariance, float("nan"), False, steps)
 
@@ -153,15 +154,15 @@ def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray)
     size = theta.size
     covariance = np.zeros((size, size))
     linearise = jax.jit(shooting.linearise)
-    known = shooting.has_prior and size <= DENSE_LIMIT
-    if known:
+    reason = None if shooting.has_prior and size <= DENSE_LIMIT else "the network beside it has no covariance"
+    if reason is None:
         rows, jacobian = linearise(theta, sigma)
-        known = not shooting.lost(rows)
-        left = _laplace(shooting, jacobian)[1] if known else left
+        reason = UNREACHED if shooting.lost(rows) else None
+        left = _laplace(shooting, jacobian)[1] if reason is None else left
+    known = reason is None
     sigma = noise_level(shooting, misfits, left if known else float(shooting.measured))
     if known:
         covariance, left = _laplace(shooting, linearise(theta, sigma)[1])
-    reason = None if known else "the network beside it has no covariance"
     coefficients, correlation = _coefficients(shooting, theta, covariance, left if known else 1.0, lambda _: reason)
     return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, left, True, 0)
 
@@ -169,7 +170,8 @@ def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray)
 def _laplace(shooting: Shooting, jacobian: Array) -> tuple[np.ndarray, float]:
     """The covariance `(P, P)` under data and prior, and the degrees of freedom that are left."""
     rows = np.asarray(jacobian)
-    before = np.concatenate([np.asarray(shooting.precisions), np.full(rows.shape[1] - shooting.field_size, FAINT)])
+    before = np.full(rows.shape[1], FAINT)
+    before[: shooting.field_size] = np.maximum(np.asarray(shooting.precisions), FAINT)
     root = np.linalg.inv(np.linalg.qr(np.concatenate([rows, np.diag(before)]), mode="r"))
     used = rows[np.asarray(shooting.measured_rows())] @ root
     return root @ root.T, float(shooting.measured - np.sum(used**2))

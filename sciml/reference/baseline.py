@@ -14,19 +14,17 @@ if TYPE_CHECKING:
     from sciml.problem import Problem
 
 
-def baselines(problem: Problem, reference: Reference | str) -> dict[str, dict[str, Any]]:
+def baselines(problem: Problem, reference: Reference | None) -> dict[str, dict[str, Any]]:
     """Error against `reference` and seconds of `classical`; `reason` says why where it fails.
 
-    A reference that is itself a classical solver's needs no second one; a text says why there is none.
+    A reference that is itself a classical solver's needs no second one.
 
     Unknown coefficients are fitted to the data through the method of lines: `unknowns` holds them as a result does, and the error
     is that of the solution with them.
     """
     if problem.unknowns:
         return {"least_squares": _fitted(problem, reference)}
-    if isinstance(reference, str):
-        return {solver_name(problem): _failed(reference)}
-    if reference.kind != "exact":
+    if reference is None or reference.kind != "exact":
         return {}
     try:
         solved = classical(problem, reference.coordinates)
@@ -40,11 +38,11 @@ def _failed(reason: str) -> dict[str, Any]:
     return {"rel_l2": None, "seconds": None, "reason": reason}
 
 
-def _fitted(problem: Problem, reference: Reference | str) -> dict[str, Any]:
+def _fitted(problem: Problem, reference: Reference | None) -> dict[str, Any]:
     try:
         fit = least_squares(problem)
         error = None
-        if isinstance(reference, Reference):
+        if reference is not None:
             error = relative_l2(reference.fields, observed(problem, method_of_lines(fit.problem, grid=reference.coordinates).fields))
     except ProblemError as error:
         return _failed(str(error))

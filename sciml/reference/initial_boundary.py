@@ -11,10 +11,14 @@ from jax import Array
 from sciml.conditions import Dirichlet, Initial, Periodic, Robin, value_of
 from sciml.domain import TIME
 from sciml.errors import ProblemError
-from sciml.problem import Derivative, Problem
+from sciml.problem import Derivative, Problem, conditions_of
 
 Target = Callable[[Array], Array]
 Focus = Mapping[str, tuple[float, float]]
+
+
+class Unsuitable(ProblemError):
+    """A problem of a kind that a classical solver cannot solve, with however many nodes."""
 
 
 class Boundary(NamedTuple):
@@ -48,9 +52,9 @@ def time_order(problem: Problem, field: str) -> int:
 
 
 def refuse(mistakes: list[str], problem: Problem) -> None:
-    """Raises `ProblemError` where there are mistakes."""
+    """Raises `Unsuitable` where there are mistakes."""
     if mistakes:
-        raise ProblemError(mistakes, source=f"method of lines for {problem.name}")
+        raise Unsuitable(mistakes, source=f"a classical solver for {problem.name}")
 
 
 def _mistakes_of_kind(problem: Problem) -> list[str]:
@@ -66,7 +70,7 @@ def _mistakes_of_kind(problem: Problem) -> list[str]:
         mistakes.append(f"{len(problem.residual_names)} equation(s) for {len(problem.field_names)} field(s)")
     mistakes += _mistakes_of_derivatives(problem)
     allowed = (Initial, Dirichlet, Robin, Periodic)
-    strange = dict.fromkeys(type(each).__name__ for each in problem.conditions() if not isinstance(each, allowed))
+    strange = dict.fromkeys(type(each).__name__ for each in conditions_of(problem) if not isinstance(each, allowed))
     return mistakes + [f"a condition of the kind {name} has no place in a classical solver" for name in strange]
 
 
@@ -86,7 +90,7 @@ def _sorted_conditions(problem: Problem) -> InitialBoundaryValues:
     starts: dict[Derivative, Target] = {}
     boundaries: dict[tuple[str, str], Boundary] = {}
     periodic: set[str] = set()
-    for condition in problem.conditions():
+    for condition in conditions_of(problem):
         if isinstance(condition, Periodic):
             periodic |= {face.coordinate for face in problem.domain.faces(condition.on)}
         elif isinstance(condition, Initial):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +33,7 @@ def method_of_lines(
     tolerance: float = 1e-9,
     grid: Mapping[str, np.ndarray] | None = None,
     focus: Focus | None = None,
-    most_steps: int | None = None,
+    patience: float = math.inf,
 ) -> Reference:
     """Solve a time-dependent problem in at most two space dimensions by collocation at `points` nodes per space coordinate.
 
@@ -48,8 +49,9 @@ def method_of_lines(
 
     Raises `ProblemError`, naming every reason, for a problem that it cannot solve: no time, unknown coefficients, data or
     integral conditions, a field without initial or boundary values, an equation that is not linear in its highest time
-    derivative, mixed derivatives of time and space. Also where the integrator fails, or has not come to the end in `most_steps` steps.
+    derivative, mixed derivatives of time and space. Also where the integrator fails, or has not come to the end after `patience` seconds.
     """
+    deadline = time.perf_counter() + patience
     if points is None:
         points = DEFAULT_POINTS.get(problem.domain.dimension - 1, FEWEST_POINTS)
     if points < FEWEST_POINTS or not 0 < tolerance < 1:
@@ -57,8 +59,8 @@ def method_of_lines(
     with jax.enable_x64(True), on_cpu():
         Semidiscrete(problem, FEWEST_POINTS).check()
         grid = _checked(grid, problem)
-        fine, seconds = _solve(problem, points, tolerance, grid, focus, most_steps)
-        coarse, _ = _solve(problem, max(FEWEST_POINTS, 3 * points // 4), 10 * tolerance, grid, focus, most_steps)
+        fine, seconds = _solve(problem, points, tolerance, grid, focus, deadline)
+        coarse, _ = _solve(problem, max(FEWEST_POINTS, 3 * points // 4), 10 * tolerance, grid, focus, deadline)
     error = relative_l2(fine, coarse) + float(np.finfo(np.float64).eps)
     return Reference("method_of_lines", grid, fine, error, seconds)
 
@@ -73,7 +75,7 @@ def _checked(grid: Mapping[str, np.ndarray] | None, problem: Problem) -> dict[st
 
 
 def _solve(
-    problem: Problem, points: int, tolerance: float, grid: Mapping[str, np.ndarray], focus: Focus | None, most_steps: int | None
+    problem: Problem, points: int, tolerance: float, grid: Mapping[str, np.ndarray], focus: Focus | None, deadline: float
 ) -> tuple[dict[str, np.ndarray], float]:
     equations = Semidiscrete(problem, points, focus)
     rate = jax.jit(equations.rate)
@@ -96,11 +98,8 @@ def _solve(
         solver: Radau | DOP853 = Radau(rate_of, first, state, last, rtol=tolerance, atol=smallest, jac=jacobian_of)
     else:
         solver = DOP853(rate_of, first, state, last, rtol=tolerance, atol=smallest)
-    states, steps = [state], 0
     with np.errstate(invalid="ignore", over="ignore"):  # a trial step too long is rejected
-        for t in times[1:]:
-            steps += _advance(solver, t, None if most_steps is None else most_steps - steps)
-            states.append(solver.y.copy())
+        states = [state, *(_advance(solver, t, deadline) for t in times[1:])]
     seconds = time.perf_counter() - start
     return equations.on_grid(np.stack(states), grid), seconds
 
@@ -115,20 +114,18 @@ def _spectral_radius(matrix: np.ndarray, iterations: int = 50) -> float:
     return float(np.exp(np.mean(np.log(np.maximum(growth[iterations // 2 :], 1e-300)))))
 
 
-def _advance(solver: Radau | DOP853, until: float, most_steps: int | None) -> int:
-    """Steps that land on `until` exactly, and how many: the interpolation between steps is of lower order than the steps."""
+def _advance(solver: Radau | DOP853, until: float, deadline: float) -> np.ndarray:
+    """Steps that land on `until` exactly: the interpolation between steps is of lower order than the steps."""
     solver.t_bound = until
     solver.status = "running"
     message: str | None = None
-    steps = 0
     while solver.status == "running":
-        if steps == most_steps:
-            raise ProblemError(f"method_of_lines has come no further than {TIME} = {solver.t:g} in the steps that it may take")
+        if time.perf_counter() > deadline:
+            raise ProblemError(f"method_of_lines has come no further than {TIME} = {solver.t:g} in the time that it had")
         message = solver.step()
-        steps += 1
     if solver.status == "failed":
         raise ProblemError(f"method_of_lines stopped at {TIME} = {solver.t:g}: {message} More points may help.")
-    return steps
+    return solver.y.copy()
 
 
 def on_cpu() -> AbstractContextManager[object]:

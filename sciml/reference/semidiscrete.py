@@ -161,6 +161,8 @@ class Semidiscrete:
 
         start = self.problem.domain.intervals[TIME][0]
         matrix, found, linear = map(np.asarray, jax.jit(compare)(start, self.initial_state()))
+        if not np.isfinite(found).all():
+            refuse([f"the equation is not finite at the start, {TIME} = {start:g}"], self.problem)
         if not np.allclose(found, linear, rtol=1e-9, atol=1e-9 * float(1 + np.abs(found).max())):
             refuse(["the equation is not linear in its highest time derivative"], self.problem)
         if not np.all(np.linalg.cond(matrix) < 1e12):

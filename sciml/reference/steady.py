@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,8 +15,9 @@ import numpy as np
 from sciml.conditions import Condition, Initial
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
-from sciml.problem import Argument, Derivative, Problem, residual_parts
+from sciml.problem import Argument, Derivative, Problem, conditions_of, residual_parts
 from sciml.reference.grid import Reference, relative_l2, uniform_grid
+from sciml.reference.initial_boundary import refuse
 from sciml.reference.method_of_lines import FEWEST_POINTS
 from sciml.reference.semidiscrete import Semidiscrete
 
@@ -25,28 +27,32 @@ NEWTON_TOLERANCE = 1e-11
 """Relative size of the last step."""
 
 
-def steady_collocation(problem: Problem, points: int | None = None, grid: Mapping[str, np.ndarray] | None = None) -> Reference:
+def steady_collocation(
+    problem: Problem, points: int | None = None, grid: Mapping[str, np.ndarray] | None = None, patience: float = math.inf
+) -> Reference:
     """Solve a problem without time in one or two coordinates by collocation at `points` nodes per coordinate.
 
     Chebyshev nodes, Fourier where a coordinate is periodic (Trefethen 2000, Spectral Methods in MATLAB, chapters 7 and 9); Newton's
     method from zero with the exact Jacobian. The result is interpolated to the coordinates `grid`, or to the grid of
     `exact_reference`. The estimated error is the difference to a solve with three quarters of the points; `seconds` is the fine solve
-    alone, without compilation.
+    alone, without compilation. Of several solutions of a nonlinear equation it finds the one that Newton's method comes to.
 
-    Raises `ProblemError`, naming every reason, for a problem that it cannot solve, and where Newton's method does not converge.
+    Raises `ProblemError`, naming every reason, for a problem that it cannot solve, and where Newton's method does not converge, or not
+    within `patience` seconds.
     """
+    deadline = time.perf_counter() + patience
     if points is None:
         points = DEFAULT_POINTS.get(problem.domain.dimension, FEWEST_POINTS)
     if points < FEWEST_POINTS:
         raise ProblemError(f"steady_collocation needs points >= {FEWEST_POINTS}, not {points}")
     grid = uniform_grid(problem.domain.intervals) if grid is None else dict(grid)
     with jax.enable_x64(True):
-        fine, seconds = _solve(problem, points, grid)
-        coarse, _ = _solve(problem, max(FEWEST_POINTS, 3 * points // 4), grid)
+        fine, seconds = _solve(problem, points, grid, deadline)
+        coarse, _ = _solve(problem, max(FEWEST_POINTS, 3 * points // 4), grid, deadline)
     return Reference("collocation", grid, fine, relative_l2(fine, coarse) + float(np.finfo(np.float64).eps), seconds)
 
 
-def _solve(problem: Problem, points: int, grid: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
+def _solve(problem: Problem, points: int, grid: Mapping[str, np.ndarray], deadline: float) -> tuple[dict[str, np.ndarray], float]:
     equations = Semidiscrete(relaxation(problem), points)
     equations.check()
     rate = jax.jit(lambda y: equations.rate(0.0, y))
@@ -56,6 +62,8 @@ def _solve(problem: Problem, points: int, grid: Mapping[str, np.ndarray]) -> tup
     start = time.perf_counter()
     step = np.full_like(state, np.inf)
     for _ in range(NEWTON_STEPS):
+        if time.perf_counter() > deadline:
+            raise ProblemError(f"steady_collocation for {problem.name}: Newton's method has not converged in the time that it had")
         step = np.linalg.solve(np.asarray(jacobian(state)), np.asarray(rate(state)))
         state = state - step
         if not np.isfinite(step).all() or np.linalg.norm(step) <= NEWTON_TOLERANCE * np.linalg.norm(state):
@@ -70,10 +78,18 @@ def _solve(problem: Problem, points: int, grid: Mapping[str, np.ndarray]) -> tup
 def relaxation(problem: Problem) -> Problem:
     """The problem whose fields change in time as fast as the equation is violated: `u_t + residual = 0`, from zero.
 
-    Where it rests, the equation holds. Raises `ProblemError` for a problem that has time already.
+    Where it rests, the equation holds. Raises `Unsuitable` for a problem that has time already, or another reason not to be solved so.
     """
-    if problem.domain.has_time:
-        raise ProblemError(f"steady_collocation for {problem.name}: {problem.domain} has time; use method_of_lines")
+    domain, mistakes = problem.domain, []
+    if domain.has_time:
+        mistakes.append(f"{domain} has time; use method_of_lines")
+    if domain.dimension > 2:
+        mistakes.append(f"{domain} has {domain.dimension} coordinates; at most two are supported")
+    if problem.unknowns:
+        mistakes.append(f"coefficients are unknown ({', '.join(problem.unknowns)})")
+    if len(problem.residual_names) != len(problem.field_names):
+        mistakes.append(f"{len(problem.residual_names)} equation(s) for {len(problem.field_names)} field(s)")
+    refuse(mistakes, problem)
 
     class Relaxation(Problem):
         domain = Box(**{TIME: (0.0, 1.0)}, **problem.domain.intervals)
@@ -90,14 +106,9 @@ def relaxation(problem: Problem) -> Problem:
             return tuple(rate + jnp.asarray(part) for rate, part in zip(rates, residual_parts(found), strict=True))
 
         def conditions(self) -> Sequence[Condition]:
-            return [*problem.conditions(), *(Initial(0.0, of=name) for name in problem.field_names)]
+            return [*conditions_of(problem), *(Initial(0.0, of=name) for name in problem.field_names)]
 
-    if problem.unknowns:
-        raise ProblemError(f"steady_collocation for {problem.name}: coefficients are unknown ({', '.join(problem.unknowns)})")
-    if len(problem.residual_names) != len(problem.field_names):
-        raise ProblemError(
-            f"steady_collocation for {problem.name}: {len(problem.residual_names)} equation(s) for {len(problem.field_names)} field(s)"
-        )
+    Relaxation.__name__ = type(problem).__name__
     return Relaxation()
 
 

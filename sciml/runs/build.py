@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciml.errors import ConfigError, ProblemError, RunError
+from sciml.errors import ConfigError, RunError
 from sciml.runs import catalog, files
 from sciml.runs.config import NAME as CONFIG
 from sciml.runs.config import Config, DiscoveryConfig, ProblemConfig, load_config, on_table
@@ -91,14 +91,10 @@ def build_seeds(config: Config, seeds: Sequence[int], problem: Problem | Dynamic
         raise ConfigError('kind = "discovery": only runs of kind = "pde" are trained together; resume these one by one')
     if not isinstance(problem, Problem):
         raise ConfigError(f'kind = "pde": \'{config.problem}\' is a vector field and its data; write kind = "discovery"')
-    from sciml.solve import check_reference, prepare_seeds
+    from sciml.solve import prepare_seeds
 
-    if config.stop.target_error is not None:
-        try:
-            check_reference(problem)
-        except ProblemError as error:
-            raise ConfigError(f"stop.target_error = {config.stop.target_error:g} cannot be measured: {error}; leave it out") from error
-    return prepare_seeds(
+    target = config.stop.target_error
+    experiments = prepare_seeds(
         problem,
         seeds,
         network=config.network,
@@ -109,7 +105,11 @@ def build_seeds(config: Config, seeds: Sequence[int], problem: Problem | Dynamic
         block=config.execution.block,
         warm_start=None if begun or config.warm_start is None else best_parameters(Path(config.warm_start)),
         time_slabs=config.time_slabs,
+        compare=config.execution.report or target is not None,
     )
+    if target is not None and experiments[0].error_reason:
+        raise ConfigError(f"stop.target_error = {target:g} cannot be measured: {experiments[0].error_reason}; leave it out")
+    return experiments
 
 
 def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -> Discovery:

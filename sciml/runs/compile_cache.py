@@ -34,9 +34,9 @@ def use_compile_cache() -> str | None:
         return None
     try:
         programs = private_folder(os.environ) / f"threads-{available_cores()}"
-        forget_torn(programs)
     except OSError as error:
         return f"compiled programs are not kept: {error}"
+    forget_torn(programs)
     jax.config.update("jax_compilation_cache_dir", str(programs))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return None
@@ -53,11 +53,12 @@ def forget_torn(folder: Path) -> None:
     looked, now = folder / LOOKED, time.time()
     since = looked.stat().st_mtime - SLACK if looked.exists() else 0.0
     for path in folder.glob("*-cache"):
-        with suppress(FileNotFoundError):  # another process looks, too
+        with suppress(OSError):  # another process looks, too, or the folder can only be read
             if path.stat().st_mtime >= since and not _whole(path.read_bytes()):
                 path.unlink()
-    looked.touch()
-    os.utime(looked, (now, now))
+    with suppress(OSError):
+        looked.touch()
+        os.utime(looked, (now, now))
 
 
 def _whole(program: bytes) -> bool:

@@ -126,8 +126,8 @@ def _what_was_solved(solution: Solution) -> Html:
 def _how_well(result: Result, picture: Path) -> Html:
     error = result.get("error")
     if not error:
-        reasons = [f" ({row['reason']})" for row in (result.get("baselines") or {}).values() if row.get("reason")]
-        text = "".join(["There is no reference: nothing but the residual on fresh points says how well it is solved.", *reasons])
+        reason = f" ({result['error_reason']})" if result.get("error_reason") else ""
+        text = f"There is no reference{reason}: nothing but the residual on fresh points says how well it is solved."
         return join([tag("p", text), figure(picture)])
     reference = error["reference"]
     place = join(part for name, value in error["where"].items() for part in (", ", symbol(name), " = ", number(value, 4)))

@@ -91,13 +91,13 @@ def compose(
     config: Config,
     training: Mapping[str, Any],
     seconds: Mapping[str, Any],
-    error: Error | None,
+    error: Error | str | None,
     unknowns: Mapping[str, Mapping[str, Any]],
     parameters: int,
     device: str,
     baselines: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of `result.json` (docs/design.md, 3.6); numbers that are not finite become None."""
+    """The content of `result.json` (docs/design.md, 3.6); numbers that are not finite become None. A text says why no error is known."""
     phases = [phase | {"seconds": spent} for phase, spent in zip(training["phases"], seconds["phases"], strict=False)]
     return finite(
         {
@@ -113,7 +113,8 @@ def compose(
             "device": device,
             "phases": phases,
             "switch": training["switch"],
-            "error": None if error is None else error.as_dict(),
+            "error": None if error is None or isinstance(error, str) else error.as_dict(),
+            "error_reason": error if isinstance(error, str) else None,
             "validation": training["validation"],
             "unknowns": dict(unknowns),
             "baselines": dict(baselines),

@@ -118,12 +118,14 @@ class Session:
     def begin(self) -> bool:
         """Tell that the run begins; False where it has already come as far as it is to go."""
         self.listener.started(self.directory, self.config, self.experiment, self.training.get("step", 0))
-        if self.experiment.opening:
-            self.listener.message(self.experiment.opening)
         if self.training.get("outcome") == Outcome.STOPPED and self._is_at_step_limit(self.training["step"]):
             self.training |= {"ended_by": STEP_LIMIT}
             return False
-        return not (self.training.get("ended_by") == TARGET_ERROR and self._reaches_target(self.training["error"]))
+        if self.training.get("ended_by") == TARGET_ERROR and self._reaches_target(self.training["error"]):
+            return False
+        if self.experiment.opening:
+            self.listener.message(self.experiment.opening)
+        return True
 
     def finish(self) -> Result:
         """Write the results of a run that has ended, result.json last. A stopped one only gets its result.json.
@@ -257,6 +259,6 @@ class Session:
             for name, value in self.experiment.objective.unknowns(best).items()
         }
         return compose(
-            self.config, self.training, self.watch.seconds, self.experiment.error(best),
+            self.config, self.training, self.watch.seconds, self.experiment.error(best) or self.experiment.error_reason,
             unknowns, self.experiment.parameters, jax.devices()[0].device_kind, self.baselines,
         ) | self.results  # fmt: skip

@@ -18,7 +18,7 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
     if "total" in seconds:
         head += f" in {duration(seconds['total'])}"
     rows = {
-        "error": "" if "equations" in result else _error(result.get("error"), result.get("baselines") or {}),
+        "error": "" if "equations" in result else _error(result.get("error"), result.get("error_reason")),
         "equations": result.get("equations", "").replace("\n", "\n" + " " * 12),
         "terms": _terms(result),
         "fit": _fit(result),
@@ -38,10 +38,9 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
     return "\n".join([head, *(f"  {name:<9} {text}" for name, text in rows.items() if text)])
 
 
-def _error(error: Mapping[str, Any] | None, baselines: Mapping[str, Mapping[str, Any]]) -> str:
+def _error(error: Mapping[str, Any] | None, reason: str | None) -> str:
     if not error:
-        reasons = [row["reason"] for row in baselines.values() if row.get("reason")]
-        return "not known; `exact` or `reference` in the problem gives what to compare with" + "".join(f" ({each})" for each in reasons)
+        return f"not known: {reason or 'nothing to compare with'}; `exact` or `reference` in the problem gives that"
     reference = error["reference"]
     own = f"{reference['estimated_error']:.1e}"
     if error.get("at_floor") and not reference["estimated_error"] < CONVERGED:

@@ -25,6 +25,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "name_runs", lambda configs, problems: [run_name(config, "source", {}) for config in configs])
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder comes back."""
+    monkeypatch.chdir(Path.cwd())
+
+
 def planning(folder: Path, text: str = TEXT) -> Planning:
     path = folder / "many.toml"
     path.write_text(text)
@@ -55,7 +61,7 @@ def test_a_problem_that_takes_for_ever_is_told(monkeypatch: pytest.MonkeyPatch) 
         name_runs([load_config("fisher_kpp")])
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "here")
 def test_runs_on_a_table_have_no_problem(tmp_path: Path) -> None:
     """`problem` is only their name: there is no text that could change."""
     (tmp_path / "table.csv").write_text("t,x\n0,1\n1,2\n2,4\n")
@@ -64,7 +70,10 @@ def test_runs_on_a_table_have_no_problem(tmp_path: Path) -> None:
     _, found = made(tmp_path, f'base = "{base}"\n[axes]\nhold_out = [0, 1]\n')
     assert found.header["sources"] == {}
     assert found.changed_problems() == []
-    assert len(found.runs) == 2
+    (tmp_path / "table.csv").write_text("t,x\n0,100\n1,200\n2,400\n")
+    os.chdir("/")
+    tables = {found.run_config(run)["series"]["file"] for run in found.runs}
+    assert [Path(each).read_text() for each in tables] == ["t,x\n0,1\n1,2\n2,4\n"], "the sweep's own copy"
 
 
 @pytest.mark.usefixtures("quick")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -259,6 +260,29 @@ def test_a_problem_that_changed_after_the_plan_is_refused(sandbox: Sandbox) -> N
     with pytest.raises(RunError, match="the problem 'moody' has changed since .* was planned"):
         sandbox.make(directory)
     assert not list((directory / "runs").iterdir())
+
+
+def test_a_sweep_over_a_table_goes_on_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own copy of the table, whatever has become of that since."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{0.25 * number},{math.exp(0.125 * number) * (1 + 0.01 * math.sin(10 * number))}" for number in range(25)]
+    table = tmp_path / "growth.csv"
+    table.write_text("\n".join(["t,x", *rows, ""]))
+    (tmp_path / "growth.toml").write_text(
+        'kind = "discovery"\nproblem = "growth"\nseries = { file = "growth.csv" }\nvector_field = { kind = "sparse", degree = 1 }\n'
+        'phases = [{ kind = "adam", steps = 10, until = [] }]\nexecution = { report = false }\n'
+    )
+    (tmp_path / "many.toml").write_text('base = "growth.toml"\n[axes]\nhold_out = [2]\n')
+    directory = tmp_path / "many"
+    directory.mkdir()
+    make_plan(directory, read_sweep(tmp_path / "many.toml"), None)
+    table.unlink()
+    command = [sys.executable, "-m", "sciml", "sweep", str(directory), "--workers", "1"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = sciml.table(directory)
+    assert row["state"] == "ok"
+    assert row["unknown.x': x"] == pytest.approx(0.5, rel=0.02)
 
 
 def test_a_directory_that_is_in_use(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_problems import Decay, experiment
+from small_problems import TINY, Decay, experiment
 
 import sciml
 from sciml.errors import ProblemError
@@ -14,7 +17,7 @@ from sciml.reference import exact_reference
 from sciml.reference.baseline import baselines
 from sciml.reference.classical import classical
 from sciml.reference.grid import relative_l2
-from sciml.solve import check_reference
+from sciml.solve import prepare_seeds
 
 
 class Cooling(sciml.Problem):
@@ -134,12 +137,70 @@ def test_why_there_is_no_reference(problem, reason):
 def test_a_run_without_a_reference_says_why():
     made = experiment(Spacious())
     assert made.error(made.start) is None
-    (row,) = made.baselines().values()
-    assert row["rel_l2"] is None
-    assert "3 space coordinates; at most two" in row["reason"]
-    with pytest.raises(ProblemError, match="no `exact` and no `reference`, and .* 3 space coordinates"):
-        check_reference(Spacious())
-    check_reference(Cooling())
+    assert made.baselines() == {}
+    reason = "Spacious has no `exact` and no `reference`, and .* 3 space coordinates"
+    assert re.search(reason, made.error_reason)
+    with pytest.raises(ProblemError, match=rf"target_error = 0.1 cannot be measured: {reason}"):
+        sciml.solve(Spacious(), target_error=0.1, points=TINY, phases=[sciml.Adam(steps=20)], progress=False)
+
+
+def test_a_target_tells_what_is_wrong_with_the_problem_first():
+    class Unreturned(Cooling):
+        def conditions(self):
+            return None
+
+    with pytest.raises(ProblemError, match="None stands where a list of conditions should"):
+        sciml.solve(Unreturned(), target_error=0.1, progress=False)
+    with pytest.raises(ProblemError, match="None stands where a list of conditions should"):
+        classical(Unreturned())
+
+
+def test_what_has_not_converged_is_not_compared_with():
+    """A boundary layer that no number of nodes resolves."""
+
+    class Layer(sciml.Problem):
+        domain = sciml.Box(x=(0.0, 1.0))
+
+        def equation(self, u_x, u_xx):
+            return 1e-6 * u_xx + u_x - 1.0
+
+        def conditions(self):
+            return [sciml.Dirichlet(0.0, on="x")]
+
+    made = experiment(Layer())
+    assert made.reference is None
+    assert "collocation has not converged" in made.error_reason
+
+
+def test_no_classical_solver_where_none_is_wanted(monkeypatch):
+    monkeypatch.setattr(sys.modules["sciml.solve"], "classical", lambda problem: pytest.fail("it was tried"))
+    (made,) = prepare_seeds(Cooling(), (0,), network=sciml.Network(width=4, depth=2), points=TINY, phases=[sciml.Adam()], compare=False)
+    assert made.reference is None
+    assert "no classical solver was tried" in made.error_reason
+    assert made.opening == ""
+
+
+def test_a_run_says_that_a_solver_is_tried():
+    assert experiment(Cooling()).opening == "trying a classical solver, to measure errors by"
+    assert experiment(Decay()).opening == ""
+
+
+def test_reasons_are_those_of_the_problem():
+    class Block(sciml.Problem):
+        domain = sciml.Box(x=(0.0, 1.0), y=(0.0, 1.0), z=(0.0, 1.0))
+
+        def equation(self, u_xx, u_yy, u_zz):
+            return u_xx + u_yy + u_zz
+
+    with pytest.raises(ProblemError, match=r"Block: Box\(x=.* has 3 coordinates; at most two"):
+        classical(Block())
+
+    class Singular(Falling):
+        def equation(self, t, u, u_t, u_tt):
+            return u_tt + 2 / t * u_t + u
+
+    with pytest.raises(ProblemError, match="the equation is not finite at the start, t = 0"):
+        classical(Singular())
 
 
 def test_a_loaded_solution_is_evaluated_without_a_reference():
@@ -161,7 +222,7 @@ def test_a_problem_may_do_without():
 
     made = experiment(Alone())
     assert made.reference is None
-    assert "returns None" in made.baselines()["method_of_lines"]["reason"]
+    assert made.error_reason == "`reference` of Alone returns None"
 
 
 def test_a_solver_that_fails_costs_no_result():
@@ -173,6 +234,8 @@ def test_a_solver_that_fails_costs_no_result():
 
 
 def test_a_solver_that_nobody_asked_for_does_not_take_for_ever(monkeypatch):
-    monkeypatch.setattr(module, "MOST_STEPS", 20)
-    with pytest.raises(ProblemError, match="has come no further than t = 0"):
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    with pytest.raises(ProblemError, match="has come no further than t = 0 in the time that it had"):
         classical(Cooling())
+    with pytest.raises(ProblemError, match="has not converged in the time that it had"):
+        classical(Degenerate())

@@ -101,6 +101,14 @@ def test_a_forecast_within_the_data_has_the_controls_of_the_data():
     assert off[1] < 0.5
 
 
+def test_a_forecast_has_the_controls_of_what_was_held_out():
+    found = sciml.discover(Driven(), progress=False, hold_out=50, phases=(Adam(steps=20, until=()),))
+    assert found.held_out.controls[0].min() == 0.0
+    again = found.forecast(found.held_out.times[0])
+    np.testing.assert_allclose(again.values, found.bands[0].values, rtol=1e-6)
+    assert again.values[-1, 0] > 0.9
+
+
 def test_stopped_and_resumed_gives_the_same_bytes(flu, tmp_path):
     stopped = execute.run(parse_config(FLU | {"execution": {"wall_limit": 1e-6}}), tmp_path)
     assert stopped.outcome == "stopped"

@@ -57,6 +57,22 @@ def test_a_network_beside_known_physics_leaves_its_coefficients_wider_intervals(
     assert found.correlation.shape == (4, 4)
 
 
+class Spare(LotkaVolterra):
+    """With a coefficient that occurs nowhere."""
+
+    e: sciml.Unknown = sciml.Unknown(1.0)
+
+
+def test_a_coefficient_that_the_data_do_not_touch_is_not_determined_beside_a_network():
+    problem = Spare(level=LEVEL)
+    begin = look(problem.measured, problem.noise, problem.states, problem)
+    field = build_field(UniversalField(width=4, depth=1), None, problem, problem.measured, problem.noise, problem.states, begin, 0)
+    beside = shooting_of(problem, None).with_field(field)
+    found = as_it_is(beside, 0.1 * beside.start, np.ones(beside.windows.values.shape))
+    assert "hardly determined" in found.coefficients["e"].reason
+    assert np.isfinite(found.covariance).all()
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say(shooting, fit):
     """Two hundred other draws of the noise, fitted in one compiled computation; the standard errors are those of the first fit."""
     _, path = lotka_volterra_path()

@@ -180,6 +180,8 @@ class Slip(LotkaVolterra):
     ("wrong", "message"),
     [
         ({"noise": "lognormal"}, r"noise of Slip is 'lognormal'; write sciml.Gaussian\(\), sciml.LogNormal\(\)"),
+        ({"noise": sciml.LogNormal}, r"noise of Slip is <class .*; write sciml.Gaussian\(\)"),
+        ({"initial": lambda self: (1.0,)}, r"`initial` of Slip returns a tuple; return a dictionary of values by state"),
         ({"series": lambda self: np.ones((3, 2))}, r"`series` of Slip returns a ndarray; return sciml.TimeSeries"),
         ({"observe": lambda self, t, X: {"x": X}}, r"(?s)2 mistakes.*`observe` takes 't', which is no state.*takes 'X', which is no state"),
         ({"observe": lambda self, x: x}, r"`observe` of Slip returns a .*; return a dictionary of channels by name"),

@@ -26,7 +26,7 @@ class FakeExperiment:
     """Two phases; each step turns `theta` and a memory by a rule that shows every byte that is lost. Errors fall with the step."""
 
     parameters = 3
-    opening = ""
+    opening, error_reason = "", None
     closing = "writing the results"
     objective = SimpleNamespace(unknowns=lambda theta: {"D": theta[0]})
 

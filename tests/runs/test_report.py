@@ -188,7 +188,7 @@ def test_what_is_missing_is_left_out(tmp_path):
     solution = Solution(Wave(), lambda points: points[:, :1])
     text = report.write(tmp_path, solution, {"outcome": "diverged"}).read_text()
     page = Elements(text)
-    assert "has no reference" in page.text
+    assert "There is no reference" in page.text
     assert "diverged" in page.text
     assert not page.named("img")
     assert "Config" not in page.text
