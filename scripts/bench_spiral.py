@@ -8,8 +8,9 @@ times on [0, 1.5]; the network 2-50-2 (tanh) takes y^3; 500 Adam steps with the 
 trajectory, float64, tolerances 1e-4 and 1e-6. sciml is `prepare` and `Discovery.train` with one window and one phase: its network starts
 from the slopes of the data, its starting state is fitted, too, and the time of all that counts. torchdiffeq is `odeint` (Dormand-Prince)
 differentiated by PyTorch, which its users find faster than its adjoint on short trajectories. Each repeat is a process of its own, so that
-it compiles; imports do not count. The sides take turns. Wall time means something on an idle machine only; processor seconds, summed over
-threads, stand beside it. torchdiffeq is installed into an environment in the user's cache folder (set
+it compiles; imports do not count. A third side is sciml once more with the compiled programs of an earlier run, as `sciml run` keeps them
+in the user's cache folder: what a second run takes. The sides take turns. Wall time means something on an idle machine only; processor
+seconds, summed over threads, stand beside it. torchdiffeq is installed into an environment in the user's cache folder (set
 PIP_EXTRA_INDEX_URL to https://download.pytorch.org/whl/cpu to keep the CUDA libraries out).
 """
 
@@ -21,6 +22,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -45,17 +47,26 @@ def main() -> None:
         print(json.dumps(learn(json.load(sys.stdin))))
         return
     rival = environment(arguments.environment, REQUIREMENTS)
-    sides = {"sciml": [sys.executable, __file__, "--worker"], "torchdiffeq": [str(rival), str(PEER)]}
+    ours = [sys.executable, __file__, "--worker"]
     load, request = os.getloadavg()[0], json.dumps(task(arguments.steps, arguments.width))
-    rows: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
-    for _ in range(arguments.repeats):
-        for side, command in sides.items():
-            answer = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
-            if answer.returncode:
-                raise SystemExit(f"{side} failed:\n{answer.stderr}")
-            rows[side].append(json.loads(answer.stdout.splitlines()[-1]))
-            print(side, rows[side][-1], file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        sides = {"sciml": (ours, {}), "sciml, second run": (ours, kept), "torchdiffeq": ([str(rival), str(PEER)], {})}
+        once(ours, kept, request)
+        rows: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+        for _ in range(arguments.repeats):
+            for side, (command, variables) in sides.items():
+                rows[side].append(once(command, variables, request))
+                print(side, rows[side][-1], file=sys.stderr, flush=True)
     print(f"{table(rows)}\nLoad average of the machine before the first repeat: {load:.1f}.")
+
+
+def once(command: list[str], variables: dict[str, str], request: str) -> dict[str, Any]:
+    """One repeat in a process of its own."""
+    answer = subprocess.run(command, input=request, env=os.environ | variables, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise SystemExit(f"{command[0]} failed:\n{answer.stderr}")
+    return json.loads(answer.stdout.splitlines()[-1])
 
 
 def task(steps: int, width: int) -> dict[str, Any]:
