@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from sciml.derivatives import SCALAR_FUNCTIONS, Jet, MultiIndex, affine, compose
+from sciml.device import put
 
 
 class MLP(eqx.Module):
@@ -25,7 +25,7 @@ class MLP(eqx.Module):
 
     def __init__(self, inputs: int, outputs: int, width: int, depth: int, activation: str = "tanh", *, key: Array) -> None:
         self.weights = glorot_weights(layer_sizes(inputs, outputs, width, depth), key)
-        self.biases = [jnp.zeros(weight.shape[0]) for weight in self.weights]
+        self.biases = [put(np.zeros(len(weight)), weight.dtype) for weight in self.weights]
         self.activation = activation
 
     def __call__(self, inputs: Array) -> Array:
@@ -42,12 +42,11 @@ def layer_sizes(inputs: int, outputs: int, width: int, depth: int) -> list[int]:
 
 
 def glorot_weights(sizes: Sequence[int], key: Array) -> list[Array]:
-    """One matrix of shape `(out, in)` per layer."""
-
+    """One matrix of shape `(out, in)` per layer; divided on the host, where nothing has to be compiled for each shape."""
     shapes = [(after, before) for before, after in zip(sizes[:-1], sizes[1:], strict=True)]
     ends = np.cumsum([after * before for after, before in shapes])
-    drawn = jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1].tolist())
-    return [values.reshape(shape) * float(np.sqrt(2.0 / sum(shape))) for values, shape in zip(drawn, shapes, strict=True)]
+    drawn = np.split(np.asarray(jax.random.normal(key, (int(ends[-1]),))), ends[:-1])
+    return [put(values.reshape(shape) * float(np.sqrt(2.0 / sum(shape)))) for values, shape in zip(drawn, shapes, strict=True)]
 
 
 def propagate(weights: Sequence[Array], biases: Sequence[Array], activation: str, jet: Jet, indices: tuple[MultiIndex, ...]) -> Jet:
