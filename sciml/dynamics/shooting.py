@@ -338,7 +338,11 @@ class Shooting:
             return jnp.sum(parts), parts
 
         if not self._forward:
-            (_, parts), gradient = jax.vmap(jax.value_and_grad(loss, has_aux=True), in_axes=(None, 0))(theta, groups)
+            differentiated = jax.value_and_grad(loss, has_aux=True)
+            if len(groups) == 1:  # a group by itself compiles, and runs, without a dimension for the others
+                (_, parts), gradient = differentiated(theta, groups[0])
+                return parts[None], gradient[None]
+            (_, parts), gradient = jax.vmap(differentiated, in_axes=(None, 0))(theta, groups)
             return parts, gradient
         rows, jacobian = self.linearise(theta, self.sigma)
         of_window = jnp.concatenate(
