@@ -17,7 +17,7 @@ from sciml.domain import TIME, Box, Face
 from sciml.errors import ProblemError, suggest
 from sciml.problem import Derivative, Problem, Values, call_by_name, per_point
 
-Value = Callable[..., Any] | float
+Value = Callable[..., Any] | float | Sequence[Any]
 Known = tuple[Array, ...]
 Residual = Callable[[Values, Array, Known, Mapping[str, Array]], tuple[Array, ...]]
 
@@ -67,9 +67,10 @@ def equation_term(problem: Problem) -> Term:
 class Initial(Condition):
     """The fields (`of=None`), one field (`of="u"`) or its velocity (`of="u_t"`) at the start of time.
 
-    `value` is a number, or a function of the coordinates by name, written with `jax.numpy`: arrays `(n,)` in, `(n,)` or a number out (a
-    tuple with one entry per field where all are meant). `hard=None` builds it into the network where that is possible, `True` insists,
-    `False` makes it a loss term of this `weight`. What does not fit the problem raises `ProblemError` once the problem is prepared.
+    `value` is a number, or a function of the coordinates by name, written with `jax.numpy`: arrays `(n,)` in, `(n,)` or a number out
+    (where all fields are meant a tuple of these, one per field, or a function that returns one). `hard=None` builds it into the network
+    where that is possible, `True` insists, `False` makes it a loss term of this `weight`. What does not fit the problem raises
+    `ProblemError` once the problem is prepared.
     """
 
     value: Value
@@ -256,14 +257,21 @@ class Integral(Condition):
 
 def value_of(problem: Problem, value: Value, position: int, total: int, what: str) -> Callable[[Array], Array]:
     """The `position`-th of `total` prescribed fields as a function of points `(n, d)`, with shapes checked."""
+    given: Any = value
+    if isinstance(given, Mapping):
+        each = f"one per field ({', '.join(problem.field_names)})"
+        raise ProblemError(f"{what}: a dictionary; give a tuple of numbers or functions, {each}, or name one field with of=")
+    if isinstance(given, tuple | list) and len(given) == total:
+        return value_of(problem, given[position], 0, 1, what)
+    whole: Any = given
 
     def at(points: Array) -> Array:
-        result = call_by_name(value, problem.domain, points, what)
+        result = call_by_name(whole, problem.domain, points, what)
         if isinstance(result, (tuple, list)):
             if len(result) != total:
                 raise ProblemError(f"{what}: {len(result)} values for {total} fields ({', '.join(problem.field_names)})")
             result = result[position]
-        elif total > 1 and callable(value):
+        elif total > 1 and callable(given):
             raise ProblemError(
                 f"{what}: return a tuple with one value per field ({', '.join(problem.field_names)}), or name one field with of="
             )

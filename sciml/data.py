@@ -34,6 +34,10 @@ class Data(Condition):
         if len(set(lengths.values())) != 1:
             raise ProblemError(f"Data: columns of unequal length ({', '.join(f'{name}: {n}' for name, n in lengths.items())})")
 
+    def __repr__(self) -> str:
+        columns = self.coordinates | self.values
+        return f"Data({', '.join(columns)}: {len(next(iter(columns.values())))} rows, weight={self.weight:g}, name={self.name!r})"
+
     @classmethod
     def from_csv(cls, path: str | Path, weight: float = 1.0, name: str = "data") -> Data:
         """Reads a table, comma-separated, whose header names coordinates (`t`, `x`) and fields (`u`).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cache
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from sciml.problem import Problem, failing_line
 from sciml.reference import Reference, exact_reference
 from sciml.reference.classical import classical, solver_name
 from sciml.reference.grid import observed
+from sciml.reference.initial_boundary import Unsuitable
 from sciml.settings import LBFGS, Adam, Broyden, Network, Noise, Phase, Plateau, Points
 from sciml.slabs import Slabs, check_slabs
 from sciml.solution import Error, Solution, measure_error
@@ -81,6 +82,10 @@ class Experiment:
         """Why no error is known; None where one is."""
         found = self._reference()
         return found if isinstance(found, str) else None
+
+    def recall(self, reference: Callable[[], Reference]) -> None:
+        """Take the reference from what was kept of it, so that nothing is solved again."""
+        self._reference = cache(reference)
 
     def train(self, resume: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None, every: int = 100) -> Iterator[Snapshot]:
         """Trains, yielding a Snapshot per chunk; see `sciml.train.train`."""
@@ -372,12 +377,16 @@ def problem_reference(problem: Problem, compare: bool = True) -> Reference | str
     if hasattr(problem, "exact"):
         return exact_reference(problem, problem.domain.intervals, problem.field_names)
     lacking = f"{problem.name} has no `exact` and no `reference`, and"
+    if problem.unknowns:
+        return f"{lacking} no classical solver finds its unknown coefficients without a fit"
     if not compare:
         return f"{lacking} no classical solver was tried (execution.report = false)"
     try:
         found = classical(problem)
+    except Unsuitable as error:
+        return f"{lacking} no classical solver suits it: {'; '.join(error.mistakes)}"
     except ProblemError as error:
-        return f"{lacking} {error}"
+        return f"{lacking} {'; '.join(error.mistakes)}"
     if not found.estimated_error < CONVERGED:
         return f"{lacking} {solver_name(problem)} has not converged: its own estimate of its error is {found.estimated_error:.1g}"
     return dataclasses.replace(found, fields=observed(problem, found.fields))

@@ -41,7 +41,7 @@ def write_figures(
     `rows` are a table's, `groups` those over seeds; axes in `logarithmic` are drawn so. `trials` are those of a search for the lowest
     `objective`; other sweeps are drawn along their axes. Returns the paths.
     """
-    measure = "error" if any(row["error"] is not None for row in rows) else "residual"
+    measure = next((name for name in ("error", "forecast") if any(row.get(name) is not None for row in rows)), "residual")
     known = [row for row in rows if row["state"] in WELL and _positive(row[measure])]
     numeric = [axis for axis in axes if axis != "seed" and len(numbers(known, axis)) > 1]
     figures = {}
@@ -174,4 +174,5 @@ def _positive(value: Any) -> bool:
 
 
 def _said(measure: str) -> str:
-    return "relative $L_2$ error" if measure == "error" else "mean square residual, fresh points"
+    known = {"error": "relative $L_2$ error", "forecast": "error of the forecast, root mean square"}
+    return known.get(measure, "mean square residual, fresh points")

@@ -76,7 +76,7 @@ class SweepRuns:
     def best(self) -> SweepRun:
         """The best run of the best trial of a search; of another sweep, that of the combination with the lowest median over seeds.
 
-        Runs are compared by the objective of a search, else by their error, or by their residual where no run has an error. A seed that
+        Runs are compared by the objective of a search, else by their error, that of their forecast, or their residual. A seed that
         failed counts as infinite; where that makes all medians infinite, the best single run it is. Raises `RunError` where no run
         ended well.
         """

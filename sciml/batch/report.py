@@ -139,7 +139,7 @@ def _all(directory: Path, states: Sequence[RunState], rows: Sequence[Row]) -> Ht
     axes = axes_of(states)
     names = [
         name
-        for name in ("trial", "rung", "objective", "error", "residual", "steps", "seconds", "attempts")
+        for name in ("trial", "rung", "objective", "error", "forecast", "residual", "steps", "seconds", "attempts")
         if any(row.get(name) is not None for row in rows)
     ]
     header = ["Run", *axes, "State", *(name.capitalize() for name in names)]

@@ -17,7 +17,7 @@ from sciml.errors import CONVERGED, ConfigError
 Format = Literal["csv", "latex", "json"]
 FORMATS = ("csv", "latex", "json")
 Row = dict[str, Any]
-Measure = Literal["error", "residual", "objective"]
+Measure = Literal["error", "forecast", "residual", "objective"]
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet would compute."""
@@ -29,11 +29,11 @@ def table(
     """The runs of a sweep, or of a folder of runs, in the plan's order.
 
     Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `floor` (the error of the reference
-    itself, where that of the run is below it), `residual` (weighted mean square of all terms on fresh points), `steps`, `seconds`,
-    `attempts`, `reason`, `detail`, and a column per unknown coefficient. Runs of a search also have `trial`, `objective`, and, once
-    halving has let a trial go on, `rung` (how far). With `to`, the same as text. With `over_seeds`, the rows are those of
-    `SweepRuns.over_seeds`, one per combination of the other axes. `columns` chooses some of the columns, and their order. Raises
-    `ConfigError` for a column that is not there.
+    itself, where that of the run is below it), `forecast` (root mean square error of a discovery on what was held out), `residual`
+    (weighted mean square of all terms on fresh points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown
+    coefficient. Runs of a search also have `trial`, `objective`, and, once halving has let a trial go on, `rung` (how far). With `to`,
+    the same as text. With `over_seeds`, the rows are those of `SweepRuns.over_seeds`, one per combination of the other axes. `columns`
+    chooses some of the columns, and their order. Raises `ConfigError` for a column that is not there.
     """
     states = read_states(Path(directory))
     rows = spread_over_seeds(states) if over_seeds else table_rows(states)
@@ -78,8 +78,8 @@ def spread_over_seeds(states: Sequence[RunState]) -> list[Row]:
     """Per combination of the other axes: how many seeds ended well, and the median, worst, best and spread of their errors.
 
     The spread is the distance of the quartiles. An error that is not known counts as infinite, so that a seed that failed shows
-    in the worst and, if there are many, in the median. Without any known error, the residual on fresh points takes its place.
-    Of a search, per trial: the objective of all its runs.
+    in the worst and, if there are many, in the median. Without any known error, that of the forecasts, or the residual on fresh points,
+    takes its place. Of a search, per trial: the objective of all its runs.
     """
     measure, halved = measure_of(states), _is_halved(states)
     return [_of_group(members[0], halved) | _spread(members, measure) for members in combinations(states)]
@@ -94,10 +94,14 @@ def combinations(states: Sequence[RunState]) -> list[list[RunState]]:
 
 
 def measure_of(states: Sequence[RunState]) -> Measure:
-    """What says how good a run is: the objective of a search, the error, or the residual where no run has a reference."""
+    """What says how good a run is: the objective of a search, the error, that of the forecast of what was held out, or the residual."""
     if any(state.trial is not None for state in states):
         return "objective"
-    return "error" if any(_error(state) is not None for state in states) else "residual"
+    known: tuple[Measure, ...] = ("error", "forecast")
+    for measure in known:
+        if any(READ[measure](state) is not None for state in states):
+            return measure
+    return "residual"
 
 
 def _is_halved(states: Iterable[RunState]) -> bool:
@@ -128,6 +132,7 @@ def _row(state: RunState, halved: bool) -> Row:
         **({"objective": state.objective} if trial else {}),
         "error": _error(state),
         "floor": _floor(state),
+        "forecast": _forecast(state),
         "residual": _residual(state),
         "steps": result.get("steps"),
         "seconds": (result.get("seconds") or {}).get("total"),
@@ -149,11 +154,17 @@ def _floor(state: RunState) -> float | None:
     return own if own < CONVERGED else None
 
 
+def _forecast(state: RunState) -> float | None:
+    """Root mean square error of a discovery's forecast of what was held out."""
+    scores = (state.result.get("scores") or {}).get("held_out") or {}
+    return (scores.get("model") or {}).get("rmse")
+
+
 def _residual(state: RunState) -> float | None:
     return (state.result.get("validation") or {}).get("mean_square")
 
 
-READ = {"error": _error, "residual": _residual, "objective": lambda state: state.objective}
+READ = {"error": _error, "forecast": _forecast, "residual": _residual, "objective": lambda state: state.objective}
 
 
 def median_and_best(members: Sequence[RunState], measure: Measure) -> tuple[float, float]:

@@ -45,10 +45,9 @@ class Dynamics(Coefficients):
     @cached_property
     def measured(self) -> TimeSeries:
         """The series, checked against the vector field."""
-        series = self.series()
-        if not isinstance(series, TimeSeries):
-            advice = "return sciml.TimeSeries.from_arrays(times, values, names)"
-            raise ProblemError(f"`series` of {self.name} returns a {type(series).__name__}; {advice}")
+        series = self._series()
+        if not isinstance(self.hold_out, int) or self.hold_out < 0:
+            raise ProblemError(f"hold_out of {self.name} is {self.hold_out!r}; write how many of the last points to keep from the fit")
         if isinstance(self.noise, type) or not callable(getattr(self.noise, "check", None)):
             raise ProblemError(f"noise of {self.name} is {self.noise!r}; write sciml.Gaussian(), sciml.LogNormal() or sciml.Counts()")
         looked_at = parameter_names(self.observe) if hasattr(self, "observe") else ()  # type: ignore[attr-defined]
@@ -72,8 +71,17 @@ class Dynamics(Coefficients):
         """The names of the states, in the order of the vector field's arguments."""
         if not callable(getattr(self, "vector_field", None)):
             raise ProblemError(f"{self.name} has no vector field; write a method `def vector_field(self, x, y)`")
-        inputs = (TIME, *self.series().control_names)
+        inputs = (TIME, *self._series().control_names)
         return tuple(name for name in parameter_names(self.vector_field) if name not in inputs)  # type: ignore[attr-defined]
+
+    def _series(self) -> TimeSeries:
+        if not callable(self.series):
+            raise ProblemError(f"`series` of {self.name} is no method; write `def series(self)` that returns it")
+        found = self._called(self.series)
+        if not isinstance(found, TimeSeries):
+            advice = "return sciml.TimeSeries.from_arrays(times, values, names)"
+            raise ProblemError(f"`series` of {self.name} returns a {type(found).__name__}; {advice}")
+        return found
 
     def derivative(self, t: Array, state: Array, controls: Array, unknowns: Mapping[str, Array]) -> Array:
         """The time derivative `(states,)` at time `t`, state `(states,)` and controls `(controls,)`."""
@@ -105,6 +113,8 @@ class Dynamics(Coefficients):
 
     def stated(self, unknowns: Mapping[str, Any]) -> Mapping[str, Any]:
         """What `initial` says of the states' initial values."""
+        if not callable(self.initial):
+            raise ProblemError(f"`initial` of {self.name} is no method; write `def initial(self)` that returns values by state")
         given = self._called(self.bind(unknowns).initial)
         if not isinstance(given, Mapping):
             raise ProblemError(f"`initial` of {self.name} returns a {type(given).__name__}; return a dictionary of values by state")

@@ -120,9 +120,9 @@ class TimeSeries:
     def from_csv(cls, path: str | Path, *, controls: Sequence[str] = (), trajectory: str = "trajectory") -> TimeSeries:
         """Reads a table with a header: the first column is time, the others are channels.
 
-        Empty cells (or NA, NaN, null) were not measured. `controls` names columns that are inputs, not states. Rows with equal entries in
-        the column `trajectory`, where there is one, belong together. Commas, semicolons and tabs separate. Raises `ProblemError`, naming
-        line and column.
+        Empty cells (or NA, NaN, null) were not measured. `controls` names columns that are inputs, not states: between rows they run in
+        straight lines. Rows with equal entries in the column `trajectory`, where there is one, belong together. Commas, semicolons and
+        tabs separate. Raises `ProblemError`, naming line and column.
         """
         source = Path(path)
         try:
@@ -130,7 +130,7 @@ class TimeSeries:
         except OSError as error:
             others = [str(each) for each in source.parent.glob("*.csv")] if source.parent.is_dir() else []
             hint = suggest(str(path), others) if others else "give the path of a CSV file"
-            raise ProblemError(f"cannot read the table: {error.strerror}; {hint}", source=str(path)) from error
+            raise ProblemError(f"cannot read the table {source.absolute()}: {error.strerror}; {hint}") from error
         except UnicodeDecodeError as error:
             raise ProblemError(f"cannot read the table ({error}); give a CSV file in UTF-8", source=str(path)) from error
         head = text.partition("\n")[0]
@@ -279,6 +279,7 @@ def _from_table(
 ) -> TimeSeries:
     """A series from columns of cells; `places[row]` says where the reader finds a row."""
     time_name, *others = [name for name in table if name != trajectory] or [""]
+    controls = (controls,) if isinstance(controls, str) else controls
     mistakes = [f"no column '{name}' for a control; {suggest(name, others)}" for name in controls if name not in others]
     names = tuple(name for name in others if name not in controls)
     if not names:

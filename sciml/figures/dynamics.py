@@ -173,5 +173,5 @@ def _draw_residuals(figure: Figure | SubFigure, found: Discovered) -> None:
     axis.set_xlabel(symbol(found.series.time_name))
     axis.set_ylabel("standard deviations")
     kind = found.shooting.noise.kind
-    axis.set_title(f"Measured minus fitted ({kind} noise); about 95 % lie between the dotted lines")
+    axis.set_title(f"Measured minus fitted ({kind} noise); dotted: 95 %")
     axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03))

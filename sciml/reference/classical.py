@@ -26,7 +26,7 @@ GOOD = 1e-8
 DOUBLINGS = {1: 2, 2: 1}
 """How often the nodes may be doubled, by the number of space dimensions: the costs grow with their powers."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds for all solves together: nobody asked for them."""
 
 

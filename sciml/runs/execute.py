@@ -14,6 +14,7 @@ from sciml.runs.compile_cache import use_compile_cache
 from sciml.runs.config import Config, dump_config, run_name
 from sciml.runs.interrupt import Interrupted, watched
 from sciml.runs.listener import Listener
+from sciml.runs.lock import NAME as LOCK
 from sciml.runs.lock import exclusive
 from sciml.runs.result import NAME as RESULT
 from sciml.runs.result import TARGET_ERROR, Result, is_complete, read_result
@@ -35,7 +36,7 @@ def run(config: Config, out: str | Path, *, listener: Listener | None = None, pr
     problem = build.load_subject(config, problems)
     source = build.source_text(config, problems)
     directory = Path(out) / run_name(config, source, build.data_hashes(problem, config))
-    with files.disk_errors(directory):
+    with files.disk_errors(directory), _gone_if_refused(directory):
         directory.mkdir(parents=True, exist_ok=True)
         with exclusive(directory):
             result = _readable_result(directory)
@@ -151,6 +152,19 @@ def _session(session: Session, problems: Path | None, together: int = 1) -> Iter
         session.note_environment(build.source_hash(session.config, problems), problems, together)
         session.restore()
         yield session
+
+
+@contextmanager
+def _gone_if_refused(directory: Path) -> Iterator[None]:
+    """A directory in which no run has begun, because its config or problem was refused, does not stay."""
+    try:
+        yield
+    except ConfigError:
+        left = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+        if left == {LOCK}:
+            (directory / LOCK).unlink()
+            directory.rmdir()
+        raise
 
 
 def _prepare_machine(config: Config, listener: Listener) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sciml.errors import RunError
 from sciml.runs import build, files
@@ -15,6 +16,7 @@ from sciml.runs.result import read_result
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
+    from sciml.reference import Reference
     from sciml.solution import Solution
 
 SOLUTION = "solution.nc"
@@ -51,4 +53,18 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution 
                 f"{directory} holds {theta.shape[-1]} trainable numbers, but its config now makes a model of {experiment.parameters}: "
                 "the problem has changed, or another version of sciml trained it; run it anew"
             )
+        if result.get("error") and (directory / SOLUTION).exists():
+            experiment.recall(lambda: stored_reference(directory / SOLUTION, result["error"]["reference"]))
     return experiment.solution(jnp.asarray(theta), read_rows(directory / METRICS), result)
+
+
+def stored_reference(path: Path, about: Mapping[str, Any]) -> Reference:
+    """What a run was compared with, from its `solution.nc` and its `result.json`: nothing is solved again."""
+    from sciml.reference import Reference
+
+    stored = files.read_dataset(path)
+    suffix = "_reference"
+    fields = {str(name).removesuffix(suffix): stored[name].values for name in stored.data_vars if str(name).endswith(suffix)}
+    axes = stored[next(iter(fields)) + suffix].dims
+    coordinates = {str(axis): stored[axis].values for axis in axes}
+    return Reference(about["kind"], coordinates, fields, about["estimated_error"], about["seconds"])

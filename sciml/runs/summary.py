@@ -40,7 +40,7 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
 
 def _error(error: Mapping[str, Any] | None, reason: str | None) -> str:
     if not error:
-        return f"not known: {reason or 'nothing to compare with'}; `exact` or `reference` in the problem gives that"
+        return f"not known: {reason or 'nothing to compare with'}; a method `exact` or `reference` of the problem would give a reference"
     reference = error["reference"]
     own = f"{reference['estimated_error']:.1e}"
     if error.get("at_floor") and not reference["estimated_error"] < CONVERGED:

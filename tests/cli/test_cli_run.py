@@ -127,11 +127,12 @@ def test_a_problem_of_ones_own_is_found_again(user_problems, tmp_path):
         "    def equation(self, u_xx):\n        return u_xx - 1\n"
         "    def conditions(self):\n        return [sciml.Dirichlet(0.0, on='x')]\n"
     )
-    user_problems("mine", text)
+    user_problems("mine", text + "    def reference(self):\n        return None\n")
     given = ("--problems", user_problems.folder, "--out", tmp_path / "mine", "--quiet")
     refused = sciml("run", "mine", *SMALL, "--set", "stop.target_error=1e-3", *given)
     assert refused.returncode == 2
-    assert "has no `exact` and no `reference`" in refused.stderr
+    assert "cannot be measured: `reference` of Mine returns None" in refused.stderr
+    assert not list((tmp_path / "mine").iterdir())
     assert sciml("run", "mine", *SMALL, *ENDLESS, "--set", "execution.wall_limit=0.01", *given).returncode == 1
     (directory,) = (path.parent for path in (tmp_path / "mine").glob("*/config.toml"))
     done = sciml("resume", directory, "--set", "execution.wall_limit=0.02", "--quiet")

@@ -140,6 +140,16 @@ def test_missing_values_are_left_out() -> None:
     assert second.data[1][0].tolist() == [7.0, 8.0]
 
 
+def test_a_tuple_prescribes_each_field_by_a_number_or_a_function() -> None:
+    pair = problem(PLANE, [], lambda u, v, u_t, v_t: (u_t, v_t))
+    u, v = sciml.Initial((lambda x: 2 * x, 3.0)).terms(pair)
+    for term, expected in ((u, lambda x: 2 * x), (v, lambda x: 3.0 + 0 * x)):
+        points = term.place(CUBE)
+        assert np.ravel(term.known(points)[0]) == pytest.approx(np.ravel(expected(points[..., 1])))
+    with pytest.raises(sciml.ProblemError, match=r"a dictionary; give a tuple of numbers or functions, one per field \(u, v\)"):
+        sciml.Initial({"u": 1.0, "v": 2.0}).terms(pair)
+
+
 def test_data_from_csv(tmp_path) -> None:
     """Columns in any order, spaces, an empty cell or NA for a missing value, the byte-order mark that spreadsheets write."""
     path = tmp_path / "measured.csv"

@@ -34,6 +34,9 @@ class FakeExperiment:
         self.phases = tuple(phases)
         self.diverges = diverges
 
+    def recall(self, reference: Any) -> None:
+        """What it is compared with is never asked for."""
+
     def results(self, trainable: Any) -> dict[str, Any]:
         return {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,21 @@ def test_what_is_wrong_is_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a run directory"):
         sciml.resume(tmp_path, progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_problem_itself_refuses_leaves_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[weights\]: there is no term 'edge'"):
+        sciml.run(TINY | {"weights": {"edge": 2.0}}, out=tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loaded_run_is_compared_with_what_it_was_compared_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is solved again: not even an exact solution is evaluated."""
+    first = sciml.run(TINY, out=tmp_path, progress=False)
+    monkeypatch.setattr(sys.modules["sciml.solve"], "problem_reference", lambda *_: pytest.fail("it was computed again"))
+    loaded = sciml.load(first.directory)
+    assert loaded.error().rel_l2 == pytest.approx(first.result["error"]["rel_l2"], rel=1e-12)
+    assert loaded.error().reference == first.result["error"]["reference"]
 
 
 def test_check_finds_what_is_right_and_what_is_wrong() -> None:

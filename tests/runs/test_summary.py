@@ -58,7 +58,7 @@ def test_an_error_below_that_of_the_reference_is_not_claimed(tmp_path):
 def test_a_stopped_run_says_how_to_go_on(tmp_path):
     text = summary(tmp_path, {"problem": "a", "outcome": "stopped", "error": None, "switch": None})
     assert f"sciml resume {tmp_path}" in text
-    assert "not known: nothing to compare with; `exact` or `reference`" in text
+    assert "not known: nothing to compare with; a method `exact` or `reference`" in text
     assert "switch" not in text
 
 
