@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sciml.errors import RunError
 from sciml.runs import build, files
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
     from sciml.reference import Reference
     from sciml.solution import Solution
+    from sciml.solve import Experiment
 
 SOLUTION = "solution.nc"
 
@@ -47,7 +48,7 @@ def load(directory: str | Path, problems: str | Path | None = None) -> Solution 
         if stored is not None:
             experiment.restore(jnp.asarray(theta), stored, result)
     else:
-        experiment = build.build(config, subject, begun=True)
+        experiment = cast("Experiment", build.build(config, subject, begun=True))
         if theta.shape[-1] != experiment.parameters:
             raise RunError(
                 f"{directory} holds {theta.shape[-1]} trainable numbers, but its config now makes a model of {experiment.parameters}: "
