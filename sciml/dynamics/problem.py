@@ -46,8 +46,9 @@ class Dynamics(Coefficients):
     def measured(self) -> TimeSeries:
         """The series, checked against the vector field."""
         series = self._series()
-        if not isinstance(self.hold_out, int) or self.hold_out < 0:
-            raise ProblemError(f"hold_out of {self.name} is {self.hold_out!r}; write how many of the last points to keep from the fit")
+        held: Any = self.hold_out
+        if not (isinstance(held, int) and held >= 0) and not (isinstance(held, float) and 0 < held < 1):
+            raise ProblemError(f"hold_out of {self.name} is {held!r}; write how many of the last points to keep from the fit, or a share")
         if isinstance(self.noise, type) or not callable(getattr(self.noise, "check", None)):
             raise ProblemError(f"noise of {self.name} is {self.noise!r}; write sciml.Gaussian(), sciml.LogNormal() or sciml.Counts()")
         looked_at = parameter_names(self.observe) if hasattr(self, "observe") else ()  # type: ignore[attr-defined]
