@@ -131,8 +131,8 @@ def of_peer(tool: str, python: Path, problem: str, limits: list[float], seed: in
 def store_reference(problem: str, path: Path) -> None:
     """The reference as points `(n, 2)`, space first, and values."""
     from sciml.reference import Reference
+    from sciml.reference.of_problem import problem_reference
     from sciml.runs.catalog import load_problem
-    from sciml.solve import problem_reference
 
     reference = problem_reference(load_problem(problem))
     assert isinstance(reference, Reference)

@@ -97,7 +97,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _has_error(subject: Any, config: Config) -> bool:
     from sciml.problem import Problem
-    from sciml.solve import problem_reference
+    from sciml.reference.of_problem import problem_reference
 
     return isinstance(subject, Problem) and not isinstance(problem_reference(subject, config.execution.report), str)
 

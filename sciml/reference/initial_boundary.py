@@ -57,17 +57,23 @@ def refuse(mistakes: list[str], problem: Problem) -> None:
         raise Unsuitable(mistakes, source=f"a classical solver for {problem.name}")
 
 
-def _mistakes_of_kind(problem: Problem) -> list[str]:
-    domain = problem.domain
-    if not domain.has_time:
-        return [f"{domain} has no time; there is nothing to integrate"]
+def mistakes_of_equation(problem: Problem) -> list[str]:
+    """Why an equation by itself has no single solution: coefficients that are unknown, or another number of equations than of fields."""
     mistakes = []
-    if domain.dimension > 3:
-        mistakes.append(f"{domain} has {domain.dimension - 1} space coordinates; at most two are supported")
     if problem.unknowns:
         mistakes.append(f"coefficients are unknown ({', '.join(problem.unknowns)}); give them values")
     if len(problem.residual_names) != len(problem.field_names):
         mistakes.append(f"{len(problem.residual_names)} equation(s) for {len(problem.field_names)} field(s)")
+    return mistakes
+
+
+def _mistakes_of_kind(problem: Problem) -> list[str]:
+    domain = problem.domain
+    if not domain.has_time:
+        return [f"{domain} has no time; there is nothing to integrate"]
+    mistakes = mistakes_of_equation(problem)
+    if domain.dimension > 3:
+        mistakes.append(f"{domain} has {domain.dimension - 1} space coordinates; at most two are supported")
     mistakes += _mistakes_of_derivatives(problem)
     allowed = (Initial, Dirichlet, Robin, Periodic)
     strange = dict.fromkeys(type(each).__name__ for each in conditions_of(problem) if not isinstance(each, allowed))

@@ -17,7 +17,7 @@ from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
 from sciml.problem import Argument, Derivative, Problem, conditions_of, residual_parts
 from sciml.reference.grid import Reference, relative_l2, uniform_grid
-from sciml.reference.initial_boundary import refuse
+from sciml.reference.initial_boundary import mistakes_of_equation, refuse
 from sciml.reference.method_of_lines import FEWEST_POINTS
 from sciml.reference.semidiscrete import Semidiscrete
 
@@ -80,15 +80,11 @@ def relaxation(problem: Problem) -> Problem:
 
     Where it rests, the equation holds. Raises `Unsuitable` for a problem that has time already, or another reason not to be solved so.
     """
-    domain, mistakes = problem.domain, []
+    domain, mistakes = problem.domain, mistakes_of_equation(problem)
     if domain.has_time:
         mistakes.append(f"{domain} has time; use method_of_lines")
     if domain.dimension > 2:
         mistakes.append(f"{domain} has {domain.dimension} coordinates; at most two are supported")
-    if problem.unknowns:
-        mistakes.append(f"coefficients are unknown ({', '.join(problem.unknowns)})")
-    if len(problem.residual_names) != len(problem.field_names):
-        mistakes.append(f"{len(problem.residual_names)} equation(s) for {len(problem.field_names)} field(s)")
     refuse(mistakes, problem)
 
     class Relaxation(Problem):

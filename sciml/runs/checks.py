@@ -13,10 +13,11 @@ from sciml.derivatives import nested
 from sciml.errors import CONVERGED, ConfigError, ProblemError
 from sciml.objective import Trainable
 from sciml.problem import Problem, call_by_name
+from sciml.reference.of_problem import problem_reference
 from sciml.runs.build import build
 from sciml.runs.config import Config, ProblemConfig
 from sciml.settings import Broyden
-from sciml.solve import Experiment, problem_reference
+from sciml.solve import Experiment
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovery import Discovery

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,7 @@ from small_problems import TINY, Decay, experiment
 import sciml
 from sciml.errors import ProblemError
 from sciml.reference import classical as module
-from sciml.reference import exact_reference
+from sciml.reference import exact_reference, of_problem
 from sciml.reference.baseline import baselines
 from sciml.reference.classical import classical
 from sciml.reference.grid import relative_l2
@@ -173,7 +172,7 @@ def test_what_has_not_converged_is_not_compared_with():
 
 
 def test_no_classical_solver_where_none_is_wanted(monkeypatch):
-    monkeypatch.setattr(sys.modules["sciml.solve"], "classical", lambda problem: pytest.fail("it was tried"))
+    monkeypatch.setattr(of_problem, "classical", lambda problem: pytest.fail("it was tried"))
     (made,) = prepare_seeds(Cooling(), (0,), network=sciml.Network(width=4, depth=2), points=TINY, phases=[sciml.Adam()], compare=False)
     assert made.reference is None
     assert "no classical solver was tried" in made.error_reason
