@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -68,6 +68,8 @@ class Windows(NamedTuple):
     """`(states,)`: scale of the gaps between windows."""
     unpadded: int
     """Windows that are not padding."""
+    substeps: int
+    """Integration steps per time step that a fit begins with."""
 
 
 class Quadratic(NamedTuple):
@@ -131,28 +133,53 @@ def cut(series: TimeSeries, smoothed: Smoothed) -> Windows:
     """The windows of a series, their states started from the smoothed ones."""
     shortest = min(len(times) for times in series.times)
     width = max(1, min(WINDOW, (shortest - 1) // FEWEST_WINDOWS))
-    scale = np.nanstd(np.concatenate(series.values), axis=0)
-    noise = np.maximum(smoothed.noise, DIGITS * scale)
+    least = believed(series, smoothed.noise)
+    states = [smoothed.states(index, times) for index, times in enumerate(series.times)]
+    deviations = [np.maximum(smoothed.noise_at(index, times), believed(series)) for index, times in enumerate(series.times)]
+    return windows_of(series, width, states, deviations, least, SUBSTEPS)
+
+
+def believed(series: TimeSeries, noise: np.ndarray | float = 0.0) -> np.ndarray:
+    """`noise`, but no less than what measurements are believed to."""
+    return np.maximum(noise, DIGITS * np.nanstd(np.concatenate(series.values), axis=0))
+
+
+def windows_of(
+    series: TimeSeries, width: int, states: Sequence[np.ndarray], deviations: Sequence[np.ndarray], noise: np.ndarray, substeps: int
+) -> Windows:
+    """Windows of `width` time steps; `states` and `deviations` of the measurements are `(n, states)` per trajectory."""
     parts: list[list[np.ndarray]] = [[] for _ in range(6)]
-    for index, (times, values, controls) in enumerate(zip(series.times, series.values, series.controls, strict=True)):
-        states = smoothed.states(index, times)
+    for times, values, controls, begin, deviation in zip(series.times, series.values, series.controls, states, deviations, strict=True):
         first = np.arange(0, len(times) - 1, width)
         rows = np.minimum(first[:, None] + np.arange(width + 1), len(times) - 1)
         own = np.diff(np.concatenate([rows, rows[:, -1:] + 1], axis=1), axis=1) > 0
         own[:-1, -1] = False
         measured = np.isfinite(values)[rows] & own[:, :, None]
-        deviations = np.maximum(smoothed.noise_at(index, times), DIGITS * scale)
         linked = np.arange(len(first)) < len(first) - 1
-        pieces = (times[rows], np.nan_to_num(values)[rows], measured / deviations[rows], controls[rows], linked, states[first])
+        pieces = (times[rows], np.nan_to_num(values)[rows], measured / deviation[rows], controls[rows], linked, begin[first])
         for part, piece in zip(parts, pieces, strict=True):
             part.append(piece)
-    joined = [np.concatenate(part) for part in parts]
-    count = len(joined[0])
-    more = -count % PADDING
-    joined = [np.concatenate([each, np.repeat(each[-1:], more, axis=0)]) for each in joined]
-    joined[2][count:] = 0.0
-    joined[4][count:] = False
-    return Windows(*joined, leap=LEAP * noise, unpadded=count)
+    return _padded([np.concatenate(part) for part in parts], LEAP * noise, substeps, PADDING)
+
+
+def _padded(arrays: list[np.ndarray], leap: np.ndarray, substeps: int, padding: int) -> Windows:
+    count = len(arrays[0])
+    arrays = [np.concatenate([each, np.repeat(each[-1:], -count % padding, axis=0)]) for each in arrays]
+    arrays[2][count:] = 0.0
+    arrays[4][count:] = False
+    return Windows(*arrays, leap=leap, unpadded=count, substeps=substeps)
+
+
+def selected(windows: Windows, chosen: np.ndarray) -> Windows:
+    """The chosen of windows of single steps; where the next one is left out, a window keeps the value at its end."""
+    rows = np.flatnonzero(chosen)
+    linked = windows.linked[rows] & np.append(np.diff(rows) == 1, False)
+    weights = windows.weights[rows].copy()
+    broken = windows.linked[rows] & ~linked
+    weights[broken, 1] = windows.weights[rows[broken] + 1, 0]
+    arrays = [each[rows] for each in windows[:6]]
+    arrays[2], arrays[4] = weights, linked
+    return _padded(arrays, windows.leap, windows.substeps, PADDING << max(0, (len(rows) - 1) // PADDING).bit_length())
 
 
 def maximise(library: Library, windows: Windows, coefficients: np.ndarray, known: KnownField | None = None, steps: int = STEPS) -> Fit:
@@ -162,7 +189,7 @@ def maximise(library: Library, windows: Windows, coefficients: np.ndarray, known
     steps (multiple shooting: Bock 1983); gaps between windows are penalised on the scale `windows.leap`. Derivatives come from the
     variational equations, integrated with the states. States are eliminated, so each step costs a banded solve.
     """
-    return _maximised(Fit(library, windows, known, SUBSTEPS, coefficients, windows.starts, np.inf), steps)
+    return _maximised(Fit(library, windows, known, windows.substeps, coefficients, windows.starts, np.inf), steps)
 
 
 def again(fit: Fit, coefficients: np.ndarray) -> Fit:
@@ -210,6 +237,28 @@ def _maximised(fit: Fit, steps: int) -> Fit:
                 break
             fit, pieces = finer, found
     return replace(fit, squares=pieces.squares)
+
+
+def ends(fit: Fit, windows: Windows) -> np.ndarray:
+    """Where the fit's model arrives from the starts of other windows, `(windows, states)`; not finite where it runs away."""
+    arrays = (windows.times, windows.controls, windows.starts, fit.coefficients, np.asarray(fit.library.scales))
+    return np.asarray(_ends(fit.library.structure, fit.known, *(jnp.asarray(each) for each in arrays)))[: windows.unpadded]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _ends(
+    library: Library, known: KnownField | None, times: Array, controls: Array, starts: Array, coefficients: Array, scales: Array
+) -> Array:
+    nothing = jnp.zeros(0, dtype=int)
+    shoot = partial(_shoot, library, known, coefficients, nothing, scales, jnp.asarray(float(MOST_SUBSTEPS)))
+    return jax.vmap(shoot)(times, controls, starts)[0][:, -1]
+
+
+def residuals(fit: Fit) -> np.ndarray:
+    """Root mean squares of what is measured where windows start, around the fitted starts: `(states,)`."""
+    there = fit.windows.weights[:, 0] > 0
+    missed = np.where(there, fit.starts - fit.windows.values[:, 0], 0.0)
+    return np.sqrt((missed**2).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
 
 
 class _Pieces(NamedTuple):

@@ -12,8 +12,9 @@ import numpy as np
 from jax import Array
 
 from sciml.dynamics import equations
+from sciml.dynamics.growing import grow, sampling
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
-from sciml.dynamics.likelihood import Fit, KnownField, Windows, again, cut, joined, maximise
+from sciml.dynamics.likelihood import LEAP, Fit, KnownField, Windows, again, cut, joined, maximise
 from sciml.dynamics.saturation import saturating_library
 from sciml.dynamics.selection import best_subsets, chosen, costs, improved, inclusion, neighbours
 from sciml.dynamics.series import TimeSeries
@@ -148,9 +149,22 @@ def discover_sparse(
     """
     smoothed = smooth(series)
     given = (library,) if isinstance(library, Library) else library or default_libraries(series, smoothed, known)
-    windows = cut(series, smoothed)
-    best = _best([propose(series, smoothed, windows, each, known) for each in given])
-    return _model(series, smoothed, best, _stability(best, resamples, seed))
+    windows, starts = _starts(series, smoothed, given, known)
+    best = _best([propose(each, windows, coefficients, known) for each, coefficients in starts])
+    return _model(series, windows, best, _stability(best, resamples, seed))
+
+
+def _starts(
+    series: TimeSeries, smoothed: Smoothed, libraries: Sequence[Library], known: KnownField | None
+) -> tuple[Windows, list[tuple[Library, np.ndarray]]]:
+    """The windows on which all models are compared, and first coefficients of each library."""
+    found = sampling(series)
+    if found.undersampled:
+        grown = [(each, *start) for each in libraries if (start := grow(series, found, each, known)) is not None]
+        if grown:
+            windows = min((windows for _, windows, _ in grown), key=lambda each: np.log(each.leap).sum())
+            return windows, [(library, coefficients) for library, _, coefficients in grown]
+    return cut(series, smoothed), [(each, regress(series, smoothed, each, known)) for each in libraries]
 
 
 def _best(loose: list[Candidate]) -> Candidate:
@@ -192,11 +206,10 @@ def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: Kno
     return coefficients
 
 
-def propose(series: TimeSeries, smoothed: Smoothed, windows: Windows, library: Library, known: KnownField | None = None) -> Candidate:
-    """The library's model: weak-form regression starts it, then coefficients and terms take turns until the terms stay."""
-    coefficients = regress(series, smoothed, library, known)
+def propose(library: Library, windows: Windows, coefficients: np.ndarray, known: KnownField | None = None) -> Candidate:
+    """The library's model: from the first coefficients on, coefficients and terms take turns until the terms stay."""
     fit = maximise(library, windows, coefficients, known)
-    if not np.isfinite(fit.squares):  # the regression's model runs away within a window: begin with none
+    if not np.isfinite(fit.squares):  # the first model runs away within a window: begin with none
         fit = maximise(library, windows, np.zeros_like(coefficients), known)
     best = Candidate(fit)
     for _ in range(ROUNDS):
@@ -266,13 +279,13 @@ def _first_states(fit: Fit) -> np.ndarray:
     return fit.starts[np.concatenate([[0], ends[:-1] + 1])]
 
 
-def _model(series: TimeSeries, smoothed: Smoothed, best: Candidate, inclusion: np.ndarray) -> SparseModel:
+def _model(series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.ndarray) -> SparseModel:
     coefficients = best.fit.coefficients
     support = np.flatnonzero(coefficients.ravel())
     errors = np.full(coefficients.size, np.nan)
     if np.isfinite(best.fit.squares):
         errors[support] = np.sqrt(np.diag(best.fit.covariance(support)))
-    noise = smoothed.noise * np.sqrt(min(best.fit.squares / best.fit.points, 1e12))
+    noise = windows.leap / LEAP * np.sqrt(min(best.fit.squares / best.fit.points, 1e12))
     return SparseModel(
         best.library,
         coefficients,
