@@ -61,8 +61,8 @@ def read_out(stage: Shooting, theta: Array) -> tuple[Shooting, Refit]:
 def _read(field: VectorField, stage: Shooting) -> VectorField:
     """The sparse model of the data, beside the known physics where there is some."""
     if not isinstance(field, Universal):
-        library, coefficients, inclusion = sparse_start(stage.series, stage.noise, SparseField())
-        return SparseLibrary(library, coefficients, field.states, field.channels, inclusion)
+        start = sparse_start(stage.series, stage.noise, SparseField())
+        return SparseLibrary(start.library, start.coefficients, field.states, field.channels, start.inclusion)
 
     def known(variables: Array) -> Array:
         rows = variables.reshape(-1, variables.shape[-1])

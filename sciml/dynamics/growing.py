@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sciml.dynamics.library import Library
-from sciml.dynamics.likelihood import Fit, KnownField, Windows, believed, ends, maximise, residuals, selected, windows_of
+from sciml.dynamics.likelihood import Fit, KnownField, Windows, believed, maximise, paths, residuals, selected, windows_of
 from sciml.dynamics.series import TimeSeries
 
 NEAR, FAR = 0.1, 0.5
@@ -90,7 +90,7 @@ def _grown(series: TimeSeries, found: Sampling, library: Library, known: KnownFi
     chosen, most, stalled = found.quiet, 0, 0
     fit = maximise(library, selected(steps, chosen), _slopes(library, known, steps, later, chosen), known)
     while True:
-        explained = complete & (np.abs(ends(fit, steps) - later) < found.near).all(axis=1)
+        explained = complete & (np.abs(paths(fit, steps)[:, -1] - later) < found.near).all(axis=1)
         stalled = 0 if explained.sum() > most else stalled + 1
         most = max(most, explained.sum())
         if stalled == PATIENCE or not explained.any() or (explained == chosen).all():

@@ -239,19 +239,31 @@ def _maximised(fit: Fit, steps: int) -> Fit:
     return replace(fit, squares=pieces.squares)
 
 
-def ends(fit: Fit, windows: Windows) -> np.ndarray:
-    """Where the fit's model arrives from the starts of other windows, `(windows, states)`; not finite where it runs away."""
-    arrays = (windows.times, windows.controls, windows.starts, fit.coefficients, np.asarray(fit.library.scales))
-    return np.asarray(_ends(fit.library.structure, fit.known, *(jnp.asarray(each) for each in arrays)))[: windows.unpadded]
+def paths(fit: Fit, windows: Windows) -> np.ndarray:
+    """The fit's model from the starts of any windows, `(windows, times, states)`; not finite where it runs away."""
+    arrays = (windows.times, windows.controls, windows.starts, fit.coefficients, np.asarray(fit.library.scales), float(fit.substeps))
+    return np.asarray(_paths(fit.library.structure, fit.known, *(jnp.asarray(each) for each in arrays)))[: windows.unpadded]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _ends(
-    library: Library, known: KnownField | None, times: Array, controls: Array, starts: Array, coefficients: Array, scales: Array
-) -> Array:
-    nothing = jnp.zeros(0, dtype=int)
-    shoot = partial(_shoot, library, known, coefficients, nothing, scales, jnp.asarray(float(MOST_SUBSTEPS)))
-    return jax.vmap(shoot)(times, controls, starts)[0][:, -1]
+def _paths(
+    library: Library, known: KnownField | None, times: Array, controls: Array, starts: Array, coefficients: Array, scales: Array,
+    substeps: Array,
+) -> Array:  # fmt: skip
+    nobody = jnp.zeros(0, dtype=int)
+    return jax.vmap(partial(_shoot, library, known, coefficients, nobody, scales, substeps))(times, controls, starts)[0]
+
+
+def states_of(fit: Fit, series: TimeSeries) -> tuple[np.ndarray, ...]:
+    """The fitted states at the measured times, `(n, states)` per trajectory; at the start of a window its own."""
+    found = paths(fit, fit.windows._replace(starts=fit.starts))
+    width, first, parts = found.shape[1] - 1, 0, []
+    for times in series.times:
+        count = len(range(0, len(times) - 1, width))
+        states = found[first : first + count]
+        parts.append(np.concatenate([states[:, :-1].reshape(-1, states.shape[-1]), states[-1, -1:]])[: len(times)])
+        first += count
+    return tuple(parts)
 
 
 def residuals(fit: Fit) -> np.ndarray:

@@ -67,7 +67,7 @@ def prepare(
     states = names_of_states(settings, problem, train_series)
     begin = look(train_series, noise, states, problem)
     module = None if libraries or isinstance(vector_field, FieldSettings) else vector_field
-    field = build_field(settings, module, problem, train_series, noise, states, begin, seed, libraries)
+    field, begin = build_field(settings, module, problem, train_series, noise, states, begin, seed, libraries)
     if vector_fields.has_network(field):
         field = match(field, train_series, begin)
     integrator, windows = integrator or Integrator(), shooting or ShootingSettings()
@@ -75,7 +75,7 @@ def prepare(
         integrator = integrator.model_copy(update={"rtol": max(integrator.rtol, LOOSE.rtol), "atol": max(integrator.atol, LOOSE.atol)})
     stages = [
         stage_of(field, train_series, noise, integrator, begin, length, windows.continuity, seed)
-        for length in lengths(train_series, windows)
+        for length in lengths(train_series, windows, begin.undersampled)
     ]
     training = fixed_steps(stages[-1]) if vector_fields.has_network(field) and integrator.solver == "auto" else None
     if training is None:

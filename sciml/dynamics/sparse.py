@@ -14,7 +14,7 @@ from jax import Array
 from sciml.dynamics import equations
 from sciml.dynamics.growing import grow, sampling
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
-from sciml.dynamics.likelihood import LEAP, Fit, KnownField, Windows, again, cut, joined, maximise
+from sciml.dynamics.likelihood import LEAP, Fit, KnownField, Windows, again, cut, joined, maximise, states_of
 from sciml.dynamics.saturation import saturating_library
 from sciml.dynamics.selection import best_subsets, chosen, costs, improved, inclusion, neighbours
 from sciml.dynamics.series import TimeSeries
@@ -55,8 +55,8 @@ class SparseModel:
     """`(states,)`: standard deviation of the measurements around the trajectory."""
     information: float
     """Extended Bayesian information criterion; comparable between models of the same series."""
-    initial_states: np.ndarray
-    """`(trajectories, states)`: estimated states at the first times."""
+    states: tuple[np.ndarray, ...]
+    """`(n, states)` per trajectory: estimated states at the measured times."""
     known: KnownField | None = None
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Array:
@@ -274,11 +274,6 @@ def _restarted(fit: Fit, design: np.ndarray, target: np.ndarray, terms: tuple[in
     return coefficients.reshape(fit.coefficients.shape)
 
 
-def _first_states(fit: Fit) -> np.ndarray:
-    ends = np.flatnonzero(~fit.windows.linked[: fit.windows.unpadded])
-    return fit.starts[np.concatenate([[0], ends[:-1] + 1])]
-
-
 def _model(series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.ndarray) -> SparseModel:
     coefficients = best.fit.coefficients
     support = np.flatnonzero(coefficients.ravel())
@@ -294,6 +289,6 @@ def _model(series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.
         series.names,
         noise,
         best.information(_variance((best,))),
-        _first_states(best.fit),
+        states_of(best.fit, series),
         best.fit.known,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -51,22 +52,33 @@ def build_field(
     begin: Start,
     seed: int,
     libraries: Sequence[Library] = (),
-) -> VectorField:
-    """The vector field that the settings, a module, or libraries of candidate terms describe."""
+) -> tuple[VectorField, Start]:
+    """The vector field that the settings, a module, or libraries of candidate terms describe; and what is known of the states then."""
+    if module is not None:
+        return _of_module(module, series, states, begin), begin
+    if isinstance(settings, SparseField):
+        start = sparse_start(series, noise, settings, libraries)
+        field = SparseLibrary(start.library, start.coefficients, states, series.names, start.inclusion)
+        return field, replace(begin, states=start.states) if begin.undersampled else begin
+    return _described(settings, problem, series, states, begin, seed), begin
+
+
+def _of_module(module: Any, series: TimeSeries, states: tuple[str, ...], begin: Start) -> VectorField:
     if isinstance(module, VectorField):
         return module
-    scaling = _scaling(series, begin)
-    inputs = len(states) + len(series.control_names)
-    key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
-    if module is not None:
-        _check_module(module, inputs, len(states))
-        return NeuralODE(network=module, scaling=scaling, states=states, channels=series.names)
+    _check_module(module, len(states) + len(series.control_names), len(states))
+    return NeuralODE(network=module, scaling=_scaling(series, begin), states=states, channels=series.names)
+
+
+def _described(
+    settings: GivenField | NeuralField | UniversalField, problem: Dynamics | None, series: TimeSeries, states: tuple[str, ...],
+    begin: Start, seed: int,
+) -> VectorField:  # fmt: skip
     if isinstance(settings, GivenField):
         assert problem is not None
         return Given(problem)
-    if isinstance(settings, SparseField):
-        library, coefficients, inclusion = sparse_start(series, noise, settings, libraries)
-        return SparseLibrary(library, coefficients, states, series.names, inclusion)
+    scaling, inputs = _scaling(series, begin), len(states) + len(series.control_names)
+    key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
         return SecondOrder(network=net, scaling=scaling, states=states, channels=series.names)

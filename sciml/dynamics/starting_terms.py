@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,18 @@ from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.sparse import SparseModel, affordable, discover_sparse
 from sciml.errors import ProblemError
 from sciml.settings import SparseField
+
+
+class SparseStart(NamedTuple):
+    """A sparse model before it is fitted through the solver."""
+
+    library: Library
+    coefficients: np.ndarray
+    """`(terms, states)`."""
+    inclusion: np.ndarray
+    """`(terms, states)`: how often resamples of the data choose a term."""
+    states: tuple[np.ndarray, ...]
+    """`(n, states)` per trajectory, at the measured times."""
 
 
 def own_libraries(given: Any, series: TimeSeries) -> tuple[Library, ...]:
@@ -34,10 +46,8 @@ def own_libraries(given: Any, series: TimeSeries) -> tuple[Library, ...]:
     return libraries
 
 
-def sparse_start(
-    series: TimeSeries, noise: Noise, settings: SparseField, libraries: Sequence[Library] = ()
-) -> tuple[Library, np.ndarray, np.ndarray]:
-    """The terms that the data choose, their coefficients and inclusion probabilities `(terms, states)`: what the fit begins with.
+def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField, libraries: Sequence[Library] = ()) -> SparseStart:
+    """The terms that the data choose: what the fit begins with.
 
     Where errors are factors, logarithms are what has normal errors, and their derivatives are growth rates: terms are then chosen
     for x'/x as a polynomial of the states: one degree less than that of the terms asked for; of degree one or, where there are enough
@@ -45,7 +55,7 @@ def sparse_start(
     """
     if libraries or settings.functions or not isinstance(noise, LogNormal):
         model = discover_sparse(series, libraries or _library(settings, series))
-        return model.library, model.coefficients, model.inclusion
+        return SparseStart(model.library, model.coefficients, model.inclusion, model.states)
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
     degrees = (1, 2) if settings.degree is None else (settings.degree - 1,)
     model = discover_sparse(logarithms, affordable([_growth_terms(series, degree) for degree in degrees], series))
@@ -64,7 +74,7 @@ def _growth_terms(series: TimeSeries, degree: int) -> Library:
     return Library(variables, tuple(Term(tuple(map(written, term.factors))) for term in polynomials(variables, degree).terms))
 
 
-def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library, np.ndarray, np.ndarray]:
+def _from_growth_rates(model: SparseModel, series: TimeSeries) -> SparseStart:
     """x' = x g(x) as a library of its own, from the growth rates g of the logarithms."""
 
     def powers(term: Term, state: int) -> tuple[tuple[int, int], ...]:
@@ -85,7 +95,7 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> tuple[Library,
     )
     found = np.array([[entries.get((key, state), (0.0, 0.0)) for state in range(series.channels)] for key in terms])
     coefficients, inclusion = np.moveaxis(found.reshape(len(terms), series.channels, 2), -1, 0)
-    return library, coefficients, inclusion
+    return SparseStart(library, coefficients, inclusion, tuple(np.exp(states) for states in model.states))
 
 
 def _library(settings: SparseField, series: TimeSeries) -> Library | None:

@@ -42,7 +42,7 @@ def test_a_network_beside_known_physics_leaves_its_coefficients_wider_intervals(
     """What the network could do as well, the data do not tell of the coefficients."""
     problem = LotkaVolterra(level=LEVEL)
     begin = look(problem.measured, problem.noise, problem.states, problem)
-    field = build_field(UniversalField(width=4, depth=1), None, problem, problem.measured, problem.noise, problem.states, begin, 0)
+    field = build_field(UniversalField(width=4, depth=1), None, problem, problem.measured, problem.noise, problem.states, begin, 0)[0]
     beside = shooting.with_field(field)
     quiet = 0.1 * np.array(beside.field_start)  # so that the trajectories are those of the fit
     quiet[np.flatnonzero(np.asarray(beside.precisions) == 0)[:4]] = fit.theta[:4]
@@ -66,7 +66,7 @@ class Spare(LotkaVolterra):
 def test_a_coefficient_that_the_data_do_not_touch_is_not_determined_beside_a_network():
     problem = Spare(level=LEVEL)
     begin = look(problem.measured, problem.noise, problem.states, problem)
-    field = build_field(UniversalField(width=4, depth=1), None, problem, problem.measured, problem.noise, problem.states, begin, 0)
+    field = build_field(UniversalField(width=4, depth=1), None, problem, problem.measured, problem.noise, problem.states, begin, 0)[0]
     beside = shooting_of(problem, None).with_field(field)
     found = as_it_is(beside, 0.1 * beside.start, np.ones(beside.windows.values.shape))
     assert "hardly determined" in found.coefficients["e"].reason

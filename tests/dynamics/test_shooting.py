@@ -93,7 +93,7 @@ def test_the_prior_of_a_network_is_part_of_loss_and_gradient():
     given = shooting_of(problem, 3)
     begin = look(problem.measured, problem.noise, problem.states, problem)
     network = given.with_field(
-        build_field(NeuralField(width=5, depth=1), None, None, problem.measured, problem.noise, ("x", "y"), begin, 0)
+        build_field(NeuralField(width=5, depth=1), None, None, problem.measured, problem.noise, ("x", "y"), begin, 0)[0]
     )
     assert (given.components, network.components) == (("data", "continuity"), ("data", "continuity", "prior"))
     theta = network.start + 0.1 * jax.random.normal(jax.random.key(0), network.start.shape)

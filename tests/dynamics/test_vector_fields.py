@@ -26,7 +26,7 @@ SERIES = PROBLEM.measured
 
 def built(settings, module=None, states=("x", "y")):
     begin = look(SERIES, Gaussian(), states, PROBLEM)
-    return build_field(settings, module, PROBLEM, SERIES, Gaussian(), states, begin, 0), begin
+    return build_field(settings, module, PROBLEM, SERIES, Gaussian(), states, begin, 0)
 
 
 def sparse():
@@ -150,7 +150,7 @@ def test_the_data_choose_between_additive_errors_and_errors_by_a_factor():
 def test_growth_rates_become_equations_of_the_states():
     times, values = lotka_volterra_path(80)
     series = sciml.TimeSeries.from_arrays(times, values * np.exp(0.01 * np.random.default_rng(0).standard_normal(values.shape)), ("x", "y"))
-    library, coefficients, inclusion = sparse_start(series, LogNormal(), SparseField(degree=2))
+    library, coefficients, inclusion, _ = sparse_start(series, LogNormal(), SparseField(degree=2))
     names = library.names()
     found = {(names[row], column): coefficients[row, column] for row, column in np.argwhere(coefficients != 0)}
     assert set(found) == {("x", 0), ("x y", 0), ("y", 1), ("x y", 1)}
@@ -165,10 +165,10 @@ def test_what_is_asked_for_counts_where_errors_are_factors():
     times = np.linspace(0.0, 4.0, 40)
     scatter = np.exp(0.01 * np.random.default_rng(0).standard_normal(40))
     growth = sciml.TimeSeries.from_arrays(times, np.exp(0.5 * times) * scatter, ("x",))
-    library, coefficients, _ = sparse_start(growth, LogNormal(), SparseField(degree=1))
+    library, coefficients, *_ = sparse_start(growth, LogNormal(), SparseField(degree=1))
     assert list(library.names()) == ["x"]
     assert coefficients[0, 0] == pytest.approx(0.5, rel=0.02)
-    library, _, _ = sparse_start(growth, LogNormal(), SparseField(degree=1, functions=("sin",)))
+    library, *_ = sparse_start(growth, LogNormal(), SparseField(degree=1, functions=("sin",)))
     assert any("sin" in name for name in library.names())
 
 

@@ -1,0 +1,105 @@
+"""Undersampled series: what counts as one, and models that grow from the part that is sampled well."""
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from sciml.dynamics.first_look import look
+from sciml.dynamics.growing import grow, sampling
+from sciml.dynamics.library import polynomials
+from sciml.dynamics.likelihood import selected, windows_of
+from sciml.dynamics.noise import Gaussian
+from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.sparse import discover_sparse
+
+NAMES = ("x", "y", "z")
+STARTS = ((0.06, 0.05, 0.6), (0.5, 0.1, 0.4))
+TRUE = (
+    {"x": 0.05, "x y": 1.1},
+    {"y": -0.01, "z": 3.0, "x^2": -1.1, "y z": -2.0, "z^2": -5.0},
+    {"y": -3.0, "z": -0.01, "y^2": 2.0, "y z": 5.0},
+)
+
+
+def regimes(_, state):
+    """Atmospheric regimes (Tuwankotta 2006): slow most of the time, but y and z turn fast in bursts."""
+    x, y, z = state
+    turn = 3 - 2 * y - 5 * z
+    return [0.05 * x + 1.1 * x * y, -0.01 * y + turn * z - 1.1 * x**2, -0.01 * z - turn * y]
+
+
+def undersampled(noise, dropped=0.0, points=350, step=0.9):
+    random = np.random.default_rng(4)
+    times, values = [], []
+    for start in STARTS:
+        kept = np.sort(random.permutation(points)[: round((1 - dropped) * points)]) * step
+        path = solve_ivp(regimes, (0, kept[-1]), start, "DOP853", kept, rtol=1e-10, atol=1e-12).y.T
+        times.append(kept)
+        values.append(path + noise * path.std(axis=0) * random.normal(size=path.shape))
+    return TimeSeries.from_arrays(times, values, NAMES)
+
+
+def smooth_series():
+    times = np.linspace(0, 10, 200)
+    return TimeSeries.from_arrays(times, np.stack([np.sin(times), np.cos(2 * times)], axis=1), ("x", "y"))
+
+
+def test_what_is_undersampled():
+    assert not sampling(smooth_series()).undersampled
+    assert not sampling(TimeSeries.from_arrays(np.arange(4.0), np.array([[1.0], [2.0], [4.0], [3.0]]), ("x",))).undersampled
+    found = sampling(undersampled(0.01))
+    assert found.undersampled
+    assert 0.2 < found.quiet.mean() < 0.9
+
+
+@pytest.mark.parametrize(("noise", "dropped"), [(0.0, 0.0), (0.01, 0.05)])
+def test_exactly_the_true_terms(noise, dropped):
+    series = undersampled(noise, dropped)
+    model = discover_sparse(series, polynomials(NAMES, 3), resamples=0)
+    names = model.library.names()
+    for equation, terms in enumerate(TRUE):
+        found = {names[row]: model.coefficients[row, equation] for row in np.flatnonzero(model.coefficients[:, equation])}
+        assert found == pytest.approx(terms, rel=0.02 if noise else 1e-4)
+    np.testing.assert_allclose(
+        model.noise, np.maximum(noise, 1e-4) * np.std(np.concatenate(series.values), axis=0), rtol=0.3 if noise else 1
+    )
+    for states, values in zip(model.states, series.values, strict=True):
+        assert states.shape == values.shape
+        assert np.abs(states - values).max() < 5 * np.maximum(model.noise, 1e-4).max()
+
+
+def test_no_model_grows_from_terms_that_are_too_few():
+    series = undersampled(0.0)
+    assert grow(series, sampling(series), polynomials(NAMES, 1), None) is None
+
+
+def test_steps_with_missing_values_are_left_out_of_the_growth():
+    series = undersampled(0.0)
+    series.values[0][40:50, 1] = np.nan
+    grown = grow(series, sampling(series), polynomials(NAMES, 2), None)
+    assert grown is not None
+    windows, coefficients = grown
+    assert windows.unpadded == sum(len(times) - 1 for times in series.times)
+    assert coefficients[polynomials(NAMES, 2).names().index("z^2"), 1] == pytest.approx(-5.0, rel=1e-3)
+
+
+def test_undersampled_values_are_not_smoothed():
+    series = undersampled(0.01)
+    begin = look(series, Gaussian(), NAMES, None)
+    assert begin.undersampled
+    np.testing.assert_array_equal(begin.states[0], series.values[0])
+    assert (begin.sigma < 0.03 * begin.scale).all()
+
+
+def test_a_window_keeps_the_value_at_its_end_where_the_next_is_left_out():
+    series = smooth_series()
+    noise = np.array([0.5, 2.0])
+    windows = windows_of(series, 1, list(series.values), [np.broadcast_to(noise, series.values[0].shape)], noise, 2)
+    chosen = np.zeros(windows.unpadded, dtype=bool)
+    chosen[[3, 4, 9, -1]] = True
+    few = selected(windows, chosen)
+    assert few.unpadded == 4
+    assert few.linked[:4].tolist() == [True, False, False, False]
+    np.testing.assert_array_equal(few.weights[:4, 1], [[0, 0], [2, 0.5], [2, 0.5], [2, 0.5]])
+    np.testing.assert_array_equal(few.values[1, 1], series.values[0][5])
+    assert not few.weights[4:].any()
