@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 FINE = 400
 """Times at which a smooth curve is drawn."""
 
+BETWEEN = 4
+"""Points of a fitted curve per sampling interval, at least."""
+
 CURVE = 60
 """Times between the last measurement and the last held-out one at which a band is drawn."""
 
@@ -301,7 +304,7 @@ class Discovered:
         """Fitted solutions between the measured times, one per window: times `(n,)` and states `(n, states)`."""
         windows = self.shooting.windows
         ends = [np.unique(times)[[0, -1]] for times in windows.times]
-        count = max(20, FINE // self.shooting.count)
+        count = max(20, FINE // self.shooting.count, BETWEEN * (windows.times.shape[1] - 1) + 1)
         fine = np.stack([np.linspace(first, last, count) for first, last in ends])
         states = np.asarray(
             jax.jit(lambda theta, fine: self.shooting.paths_at(theta, fine))(jnp.asarray(self.fit.theta), jnp.asarray(fine))

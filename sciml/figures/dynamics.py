@@ -155,8 +155,8 @@ def _draw_portrait(figure: Figure | SubFigure, found: Discovered) -> None:
             axis.plot(values[:, columns[0]], values[:, columns[1]], "o", color=COLOURS[1], markersize=3.4, label=label)
     axis.set_xlabel(symbol(names[0]))
     axis.set_ylabel(symbol(names[1]))
-    others = "" if len(found.states) == 2 else ", the other states at their mean"
-    axis.set_title(f"Phase portrait; arrows: direction of the vector field{others}")
+    others = "" if len(found.states) == 2 else ", other states at their mean"
+    axis.set_title(f"Phase portrait (arrows: vector field{others})")
     axis.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
 
 
