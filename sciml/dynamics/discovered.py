@@ -18,6 +18,7 @@ import numpy as np
 from sciml.dynamics import equations as symbols
 from sciml.dynamics import forecast as ahead
 from sciml.dynamics import vector_fields
+from sciml.dynamics.first_look import on_scale
 from sciml.dynamics.forecast import Band, Score
 from sciml.dynamics.integrate import Failure
 from sciml.dynamics.integrate import failure as why
@@ -25,6 +26,7 @@ from sciml.dynamics.library import Factor, Library, Term
 from sciml.dynamics.refit import LEVEL, Coefficient, Refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
+from sciml.dynamics.undersampling import sampling
 from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
 from sciml.errors import ProblemError
 from sciml.labelled import Labelled, Variable
@@ -200,6 +202,13 @@ class Discovered:
         if vector_fields.has_network(self.vector_field):
             known = "" if np.any(self.fit.covariance) else ". The band holds noise only, not what is not known"
             found.append(f"no equations: no sparse model fits nearly as well as the network{known}")
+        missed = sampling(on_scale(self.series, self.shooting.noise))
+        if missed.undersampled:
+            worst = int(np.argmax(missed.missed))
+            found.append(
+                f"undersampled: {100 * missed.missed[worst]:.0f} % of the values of {self.series.names[worst]} are far from what their "
+                "neighbours in time suggest; what happens between them rests on the model alone"
+            )
         if not self.joined:
             found.append(
                 "no single solution follows a whole trajectory as well as solutions on windows do: the dynamics are chaotic, disturbed, "

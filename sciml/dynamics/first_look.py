@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from sciml.device import put
-from sciml.dynamics.growing import sampling
 from sciml.dynamics.noise import Gaussian, LogNormal, Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import FEWEST, smooth_channel
+from sciml.dynamics.undersampling import sampling
 
 UNEVEN = 1e3
 """Ratio of the largest to the smallest time step beyond which no spline in time can follow both."""
@@ -40,7 +40,7 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
 
     Undersampled values are left as they are: a spline would take what it cannot follow for noise.
     """
-    scaled = replace(series, values=tuple(np.asarray(noise.scale(put(values))) for values in series.values))
+    scaled = on_scale(series, noise)
     sampled = sampling(scaled)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in states}
     derivatives: dict[str, list[np.ndarray]] = {name: [] for name in states}
@@ -78,6 +78,11 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
     unknown = [np.full(len(times), np.nan) for times in series.times]
     slopes = tuple(np.stack([(derivatives[name] or unknown)[i] for name in states], axis=1) for i in range(len(series.times)))
     return Start(arrays, scale, sigma, float(np.median(rates)), slopes, sampled.undersampled)
+
+
+def on_scale(series: TimeSeries, noise: Noise) -> TimeSeries:
+    """The series on the scale on which its errors are normal."""
+    return replace(series, values=tuple(np.asarray(noise.scale(put(values))) for values in series.values))
 
 
 def choose_noise(series: TimeSeries) -> Noise:

@@ -12,13 +12,14 @@ import numpy as np
 from jax import Array
 
 from sciml.dynamics import equations
-from sciml.dynamics.growing import grow, sampling
+from sciml.dynamics.growing import grow
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import LEAP, Fit, KnownField, Windows, again, cut, joined, maximise, states_of
 from sciml.dynamics.saturation import saturating_library
 from sciml.dynamics.selection import best_subsets, chosen, costs, improved, inclusion, neighbours
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
+from sciml.dynamics.undersampling import sampling
 from sciml.dynamics.weak_form import weak_rows, weighted_rows
 
 MOST_TERMS = 12

@@ -5,12 +5,13 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from sciml.dynamics.first_look import look
-from sciml.dynamics.growing import grow, sampling
+from sciml.dynamics.growing import grow
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.likelihood import selected, windows_of
 from sciml.dynamics.noise import Gaussian
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.sparse import discover_sparse
+from sciml.dynamics.undersampling import sampling
 
 NAMES = ("x", "y", "z")
 STARTS = ((0.06, 0.05, 0.6), (0.5, 0.1, 0.4))
