@@ -207,7 +207,7 @@ class Discovered:
             worst = int(np.argmax(missed.missed))
             found.append(
                 f"undersampled: {100 * missed.missed[worst]:.0f} % of the values of {self.series.names[worst]} are far from what their "
-                "neighbours in time suggest; what happens between them rests on the model alone"
+                "neighbours in time suggest; if these are no outliers, what happens between them rests on the model alone"
             )
         if not self.joined:
             found.append(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
 from sciml.dynamics.likelihood import believed
 from sciml.dynamics.series import TimeSeries
+
+AROUND = (-2, -1, 1, 2)
+"""The neighbours that predict a value."""
 
 NEAR, FAR = 0.1, 0.5
 """Misses, as shares of a channel's spread, up to which a value counts as predicted and from which it counts as missed."""
@@ -18,8 +22,8 @@ CERTAIN = 6.0
 SPARSE = 0.02
 """Share of a channel's values that neighbours must miss before a series counts as undersampled."""
 
-NORMAL = 1.4826
-"""Standard deviation of a normal variable over the median of its absolute value."""
+BEST, NORMAL = 0.25, 0.3186
+"""Share of the values that are predicted best, and how many standard deviations off that share of normal variables is at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,7 @@ class Sampling:
     """How well each value is predicted by two neighbours on each side, where all five were measured."""
 
     noise: np.ndarray
-    """`(channels,)`: what the noise is at most; half of the values are predicted better than it would allow."""
+    """`(channels,)`: what the noise is at most, as the best predicted quarter of the values shows it."""
     near: np.ndarray
     """`(channels,)`: misses up to which a value counts as predicted."""
     quiet: np.ndarray
@@ -44,29 +48,29 @@ class Sampling:
 def sampling(series: TimeSeries) -> Sampling:
     """How well neighbours predict, and what the noise can be at most. Few or scattered values tell nothing: not undersampled."""
     misses = [_misses(times, values) for times, values in zip(series.times, series.values, strict=True)]
-    everything = np.abs(np.concatenate(misses))
+    everything = np.concatenate(misses)
     if not np.isfinite(everything).any(axis=0).all():
         nothing = np.zeros(series.channels)
         return Sampling(nothing, nothing, np.zeros(0, dtype=bool), nothing)
-    noise = believed(series, NORMAL * np.nanmedian(everything, axis=0))
+    noise = believed(series, np.nanquantile(everything, BEST, axis=0) / NORMAL)
     spread = np.nanstd(np.concatenate(series.values), axis=0)
     near, far = (np.maximum(share * spread, CERTAIN * noise) for share in (NEAR, FAR))
-    small = [np.all(np.abs(each) < near, axis=1) for each in misses]
+    small = [np.all(each < near, axis=1) for each in misses]
     quiet = np.concatenate([each[:-1] & each[1:] for each in small])
     return Sampling(noise, near, quiet, (everything > far).mean(axis=0))
 
 
 def _misses(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`(n, channels)`: by how much the cubic through two neighbours on each side misses a value, on the scale of the noise."""
+    """`(n, channels)`: distance of every value from the cubic through its neighbours (Lagrange), on the scale of the noise."""
     found = np.full(values.shape, np.nan)
-    if len(times) < 5:
-        return found
     inner = np.arange(2, len(times) - 2)
-    around = times[inner[:, None] + np.array([-2, -1, 1, 2])]
+    if not len(inner):
+        return found
+    neighbours = inner[:, None] + np.array(AROUND)
+    at, around = times[inner], times[neighbours]
     weights = np.ones(around.shape)
-    for one in range(4):
-        for other in {0, 1, 2, 3} - {one}:
-            weights[:, one] *= (times[inner] - around[:, other]) / (around[:, one] - around[:, other])
-    predicted = np.einsum("ik,ikc->ic", weights, values[inner[:, None] + np.array([-2, -1, 1, 2])])
-    found[inner] = (values[inner] - predicted) / np.sqrt(1 + (weights**2).sum(axis=1))[:, None]
+    for one, other in permutations(range(len(AROUND)), 2):
+        weights[:, one] *= (at - around[:, other]) / (around[:, one] - around[:, other])
+    predicted = np.einsum("ik,ikc->ic", weights, values[neighbours])
+    found[inner] = np.abs(values[inner] - predicted) / np.sqrt(1 + (weights**2).sum(axis=1))[:, None]
     return found
