@@ -21,11 +21,12 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from sciml.device import configure
+from sciml.dynamics.candidate import propose
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.likelihood import cut
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import smooth
-from sciml.dynamics.sparse import discover_sparse, propose, regress
+from sciml.dynamics.sparse import discover_sparse, regress
 from sciml.dynamics.undersampling import sampling
 
 NOISE = (0.0, 0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from sciml.dynamics.candidate import Candidate, settled
 from sciml.dynamics.library import Library
 from sciml.dynamics.likelihood import Fit, KnownField, Windows, believed, maximise, paths, residuals, selected, windows_of
 from sciml.dynamics.series import TimeSeries
@@ -24,8 +25,9 @@ def grow(series: TimeSeries, found: Sampling, library: Library, known: KnownFiel
     """Windows of single time steps, with the noise that a model of simple terms leaves, and its coefficients `(terms, states)`.
 
     Steps between well predicted values come first. A model is fitted to them through the integration (an approximation of slopes would
-    err by more than what such a quiet part of the data tells), then to all steps that it predicts, and so on. Terms of little
-    complexity are tried before others. None where no model comes to explain nearly all steps.
+    err by more than what such a quiet part of the data tells), then to all steps that it predicts, and so on; with all its terms or
+    those that the data call for, whichever predict more. Terms of little complexity are tried before others. None where no model comes
+    to explain nearly all steps.
     """
     steps = _steps(series, found.noise)
     complexities = np.array([term.complexity for term in library.terms])
@@ -46,16 +48,22 @@ def _grown(series: TimeSeries, found: Sampling, library: Library, known: KnownFi
     """The fit to the time steps that its model predicts, and their share of those between complete values."""
     later = np.concatenate([values[1:] for values in series.values])
     complete = np.isfinite(later).all(axis=1) & np.concatenate([np.isfinite(values[:-1]).all(axis=1) for values in series.values])
+
+    def explained(fit: Fit) -> np.ndarray:
+        return complete & (np.abs(paths(fit, steps)[:, -1] - later) < found.near).all(axis=1)
+
     chosen, most, stalled = found.quiet, 0, 0
-    fit = maximise(library, selected(steps, chosen), _slopes(library, known, steps, later, chosen), known)
+    coefficients = _slopes(library, known, steps, later, chosen)
     while True:
-        explained = complete & (np.abs(paths(fit, steps)[:, -1] - later) < found.near).all(axis=1)
-        stalled = 0 if explained.sum() > most else stalled + 1
-        most = max(most, explained.sum())
-        if stalled == PATIENCE or not explained.any() or (explained == chosen).all():
-            return fit, explained.sum() / max(complete.sum(), 1)
-        chosen = explained
-        fit = maximise(library, selected(steps, chosen), fit.coefficients, known)
+        full = maximise(library, selected(steps, chosen), coefficients, known)
+        few = settled(Candidate(full)).fit
+        fit = max(few, full, key=lambda each: explained(each).sum())
+        reached = explained(fit)
+        stalled = 0 if reached.sum() > most else stalled + 1
+        most = max(most, reached.sum())
+        if stalled == PATIENCE or not reached.any() or (reached == chosen).all():
+            return fit, reached.sum() / max(complete.sum(), 1)
+        chosen, coefficients = reached, fit.coefficients
 
 
 def _steps(series: TimeSeries, noise: np.ndarray) -> Windows:

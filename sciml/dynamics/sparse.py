@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -12,11 +11,12 @@ import numpy as np
 from jax import Array
 
 from sciml.dynamics import equations
+from sciml.dynamics.candidate import Candidate, achievable_variance, descended, noise_variance, propose
 from sciml.dynamics.growing import grow
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
-from sciml.dynamics.likelihood import LEAP, Fit, KnownField, Windows, again, cut, joined, maximise, states_of
+from sciml.dynamics.likelihood import LEAP, KnownField, Windows, cut, joined, states_of
 from sciml.dynamics.saturation import saturating_library
-from sciml.dynamics.selection import best_subsets, chosen, costs, improved, inclusion, neighbours
+from sciml.dynamics.selection import best_subsets, chosen, costs, inclusion
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
 from sciml.dynamics.undersampling import sampling
@@ -26,15 +26,9 @@ MOST_TERMS = 12
 """Terms per equation in the weak-form regression."""
 
 REWEIGHTINGS = 3
-ROUNDS = 5
-"""Times that terms are chosen again after the coefficients were fitted."""
-
 
 WORSE = 0.2
 """Share of the sum of squares that one solution per trajectory may cost beside windows with gaps."""
-
-NEIGHBOURS = 8
-"""Choices next to the one found that are fitted as well, because far from the truth the quadratic model errs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,34 +71,6 @@ class SparseModel:
             return equations.sympy(self.library, self.coefficients, self.names)
         write = equations.text if form == "text" else equations.latex
         return write(self.library, self.coefficients, self.names, self.standard_errors)
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A library's best model before libraries are compared."""
-
-    fit: Fit
-
-    @property
-    def library(self) -> Library:
-        """Candidate terms, with the scales that were fitted."""
-        return self.fit.library
-
-    @cached_property
-    def terms(self) -> tuple[int, ...]:
-        """Flat indices of the non-zero coefficients."""
-        return tuple(int(index) for index in np.flatnonzero(self.fit.coefficients.ravel()))
-
-    @cached_property
-    def costs(self) -> np.ndarray:
-        """What every candidate coefficient must gain in the sum of squares."""
-        complexities = [term.complexity for term in self.library.terms]
-        return costs(complexities, self.fit.points, self.fit.coefficients.shape[1])
-
-    def information(self, variance: float) -> float:
-        """The information criterion when the noise has `variance` times the variance that the smoothing found."""
-        inside = np.log(max(self.fit.points, 2)) * len(self.library.saturating)
-        return self.fit.squares / variance + float(self.costs[list(self.terms)].sum() + inside)
 
 
 SAMPLES_PER_TERM = 3
@@ -174,21 +140,16 @@ def _best(loose: list[Candidate]) -> Candidate:
     Where no such solution follows the data (a disturbed trajectory, an equation that no library has, chaos in data that are exact),
     the one whose windows fit best stays as it is.
     """
-    first, *others = sorted(loose, key=lambda each: each.information(_variance(loose)))
+    first, *others = sorted(loose, key=lambda each: each.information(noise_variance(loose)))
     best = Candidate(joined(first.fit))
     for other in others:
-        variance = _variance((best,))
+        variance = noise_variance((best,))
         if other.information(variance) < best.information(variance):  # closing its gaps can only raise it
             tied = Candidate(joined(other.fit))
-            variance = _variance((best, tied))
+            variance = noise_variance((best, tied))
             best = min(best, tied, key=lambda each: each.information(variance))
-    best = _descended(best)
+    best = descended(best)
     return best if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose) else first
-
-
-def _variance(candidates: Sequence[Candidate]) -> float:
-    """The noise's variance, in units of what the smoothing found, as the best fit among the candidates shows it; at least one."""
-    return max(1.0, min(each.fit.squares / each.fit.points for each in candidates))
 
 
 def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: KnownField | None = None) -> np.ndarray:
@@ -207,72 +168,15 @@ def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: Kno
     return coefficients
 
 
-def propose(library: Library, windows: Windows, coefficients: np.ndarray, known: KnownField | None = None) -> Candidate:
-    """The library's model: from the first coefficients on, coefficients and terms take turns until the terms stay."""
-    fit = maximise(library, windows, coefficients, known)
-    if not np.isfinite(fit.squares):  # the first model runs away within a window: begin with none
-        fit = maximise(library, windows, np.zeros_like(coefficients), known)
-    best = Candidate(fit)
-    for _ in range(ROUNDS):
-        fit = best.fit
-        if not np.isfinite(fit.squares):
-            break
-        design, target = fit.least_squares()
-        terms = improved(design, target, best.terms, best.costs, _achievable(fit, design, target))
-        if terms == best.terms:
-            break
-        other = Candidate(again(fit, _restarted(fit, design, target, terms)))
-        variance = _variance((best, other))
-        if other.information(variance) >= best.information(variance):
-            break
-        best = other
-    return _descended(best)
-
-
-def _descended(best: Candidate) -> Candidate:
-    """Moves to the best of the neighbouring choices, each fitted, until none is better."""
-    for _ in range(ROUNDS):
-        fit = best.fit
-        if not np.isfinite(fit.squares):
-            return best
-        design, target = fit.least_squares()
-        achievable = _achievable(fit, design, target)
-        around = neighbours(design, target, best.terms, best.costs, achievable, NEIGHBOURS)
-        hopeful = [terms for terms in around if best.costs[list(terms)].sum() < best.information(achievable)]
-        others = [Candidate(again(fit, _restarted(fit, design, target, terms))) for terms in hopeful]
-        variance = _variance((best, *others))
-        winner = min((best, *others), key=lambda each: each.information(variance))
-        if winner is best:
-            return best
-        best = winner
-    return best
-
-
 def _stability(best: Candidate, resamples: int, seed: int) -> np.ndarray:
     fit = best.fit
     if resamples == 0 or not np.isfinite(fit.squares):
         return np.full(fit.coefficients.shape, np.nan)
     design, target = fit.least_squares()
-    variance = _achievable(fit, design, target)
+    variance = achievable_variance(fit, design, target)
     random = np.random.default_rng(seed)
     shares = inclusion(design, fit.coefficients.ravel(), best.costs, variance, resamples, random)
     return shares.reshape(fit.coefficients.shape)
-
-
-def _achievable(fit: Fit, design: np.ndarray, target: np.ndarray) -> float:
-    """The variance of the residuals, relative to the smoothing's, that all candidate terms together would leave."""
-    gain = float(((target - design @ fit.coefficients.ravel()) ** 2).sum())
-    free = max(fit.points - design.shape[1], 1)
-    return max(1.0, (fit.squares - gain) / free)
-
-
-def _restarted(fit: Fit, design: np.ndarray, target: np.ndarray, terms: tuple[int, ...]) -> np.ndarray:
-    """Coefficients of the chosen terms by the quadratic model."""
-    columns = design[:, list(terms)]
-    norms = np.linalg.norm(columns, axis=0)
-    coefficients = np.zeros(fit.coefficients.size)
-    coefficients[list(terms)] = np.linalg.lstsq(columns / norms, target, rcond=None)[0] / norms
-    return coefficients.reshape(fit.coefficients.shape)
 
 
 def _model(series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.ndarray) -> SparseModel:
@@ -289,7 +193,7 @@ def _model(series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.
         inclusion,
         series.names,
         noise,
-        best.information(_variance((best,))),
+        best.information(noise_variance((best,))),
         states_of(best.fit, series),
         best.fit.known,
     )
