@@ -17,8 +17,8 @@ PATIENCE = 3
 FINE = 32
 """Integration steps per time step: a state may turn by several radians between two samples."""
 
-WHOLE = 0.9
-"""Share of the time steps that a model must explain in the end."""
+ENOUGH, WHOLE = 0.8, 0.95
+"""Share of the time steps that a model must explain in the end, and from which on no more terms are tried."""
 
 
 def grow(series: TimeSeries, found: Sampling, library: Library, known: KnownField | None) -> tuple[Windows, np.ndarray] | None:
@@ -27,21 +27,23 @@ def grow(series: TimeSeries, found: Sampling, library: Library, known: KnownFiel
     Steps between well predicted values come first. A model is fitted to them through the integration (an approximation of slopes would
     err by more than what such a quiet part of the data tells), then to all steps that it predicts, and so on; with all its terms or
     those that the data call for, whichever predict more. Terms of little complexity are tried before others. None where no model comes
-    to explain nearly all steps.
+    to explain most steps.
     """
     steps = _steps(series, found.noise)
     complexities = np.array([term.complexity for term in library.terms])
+    best, most, kept = None, ENOUGH, np.zeros(0, dtype=int)
     for level in np.unique(complexities):
-        kept = np.flatnonzero(complexities <= level)
-        if found.quiet.sum() < 2 * len(kept):
+        rows = np.flatnonzero(complexities <= level)
+        if found.quiet.sum() < 2 * len(rows) or most > WHOLE:
             break
-        part = Library(library.variables, tuple(library.terms[index] for index in kept))
-        fit, share = _grown(series, found, part, known, steps)
-        if share > WHOLE:
-            coefficients = np.zeros((len(library), series.channels))
-            coefficients[kept] = fit.coefficients
-            return _steps(series, believed(series, np.minimum(found.noise, residuals(fit)))), coefficients
-    return None
+        fit, share = _grown(series, found, Library(library.variables, tuple(library.terms[row] for row in rows)), known, steps)
+        if share > most:
+            best, most, kept = fit, share, rows
+    if best is None:
+        return None
+    coefficients = np.zeros((len(library), series.channels))
+    coefficients[kept] = best.coefficients
+    return _steps(series, believed(series, np.minimum(found.noise, residuals(best)))), coefficients
 
 
 def _grown(series: TimeSeries, found: Sampling, library: Library, known: KnownField | None, steps: Windows) -> tuple[Fit, float]:
