@@ -202,7 +202,7 @@ class Discovered:
         if vector_fields.has_network(self.vector_field):
             known = "" if np.any(self.fit.covariance) else ". The band holds noise only, not what is not known"
             found.append(f"no equations: no sparse model fits nearly as well as the network{known}")
-        missed = sampling(on_scale(self.series, self.shooting.noise))
+        missed = sampling(on_scale(self.series, self.shooting.noise), self.fit.sigma)
         if missed.undersampled:
             worst = int(np.argmax(missed.missed))
             found.append(
@@ -312,9 +312,10 @@ class Discovered:
     def state_curves(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         """Fitted solutions between the measured times, one per window: times `(n,)` and states `(n, states)`."""
         windows = self.shooting.windows
-        ends = [np.unique(times)[[0, -1]] for times in windows.times]
-        count = max(20, FINE // self.shooting.count, BETWEEN * (windows.times.shape[1] - 1) + 1)
-        fine = np.stack([np.linspace(first, last, count) for first, last in ends])
+        span = windows.times.shape[1] - 1
+        parts = max(BETWEEN, -(-max(20, FINE // self.shooting.count) // span))
+        rows = np.linspace(0, span, parts * span + 1)
+        fine = np.stack([np.interp(rows, np.arange(span + 1), times) for times in windows.times])
         states = np.asarray(
             jax.jit(lambda theta, fine: self.shooting.paths_at(theta, fine))(jnp.asarray(self.fit.theta), jnp.asarray(fine))
         )

@@ -13,7 +13,6 @@ from sciml.dynamics.noise import Gaussian, LogNormal, Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import FEWEST, smooth_channel
-from sciml.dynamics.undersampling import sampling
 
 UNEVEN = 1e3
 """Ratio of the largest to the smallest time step beyond which no spline in time can follow both."""
@@ -31,25 +30,19 @@ class Start:
     """Root mean square of a state's relative change per unit of time."""
     slopes: tuple[np.ndarray, ...]
     """`(n, states)` per trajectory: time derivatives; NaN for states that nobody measured."""
-    undersampled: bool = False
-    """Whether neighbours in time miss many values, so that nothing was smoothed."""
+    brief: bool = False
+    """Whether so much happens between two samples that windows must stay brief."""
 
 
 def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dynamics | None) -> Start:
-    """Smooths each channel on the noise's scale; states that nobody measured start at their stated value or size.
-
-    Undersampled values are left as they are: a spline would take what it cannot follow for noise.
-    """
-    scaled = on_scale(series, noise)
-    sampled = sampling(scaled)
+    """Smooths each channel on the noise's scale; states that nobody measured start at their stated value or size."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in states}
     derivatives: dict[str, list[np.ndarray]] = {name: [] for name in states}
     sigma, rates = np.zeros(series.channels), []
     for channel, name in enumerate(series.names):
         levels, weights = [], []
-        for times, values in zip(series.times, scaled.values, strict=True):
-            column, level = values[:, channel], float(sampled.noise[channel])
-            smooth, slope, level, degrees = (*_straight(times, column), level, 1.0) if sampled.undersampled else _smooth(times, column)
+        for times, values in zip(series.times, series.values, strict=True):
+            smooth, slope, level, degrees = _smooth(times, np.asarray(noise.scale(put(values[:, channel]))))
             levels.append(level)
             weights.append(max(degrees, 1e-3))
             rates.append(np.sqrt(np.mean(slope**2)) / max(float(np.std(smooth)), 1e-12))
@@ -59,7 +52,7 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
                 derivatives[name].append(change)
             if velocity(name) in columns:
                 columns[velocity(name)].append(change)
-        size = np.nanstd(np.concatenate(scaled.values)[:, channel])
+        size = np.nanstd(np.asarray(noise.scale(put(np.concatenate(series.values)[:, channel]))))
         sigma[channel] = np.clip(np.sqrt(np.average(np.square(levels), weights=weights)), 1e-3 * size, size)
     stated = _stated(problem)
     typical = dict(problem.sizes) if problem is not None else {}
@@ -77,7 +70,7 @@ def look(series: TimeSeries, noise: Noise, states: tuple[str, ...], problem: Dyn
     scale = np.where(spread > 1e-9 * size, spread, np.where(size > 0, size, [typical.get(name, 1.0) for name in states]))
     unknown = [np.full(len(times), np.nan) for times in series.times]
     slopes = tuple(np.stack([(derivatives[name] or unknown)[i] for name in states], axis=1) for i in range(len(series.times)))
-    return Start(arrays, scale, sigma, float(np.median(rates)), slopes, sampled.undersampled)
+    return Start(arrays, scale, sigma, float(np.median(rates)), slopes)
 
 
 def on_scale(series: TimeSeries, noise: Noise) -> TimeSeries:
@@ -133,12 +126,5 @@ def _smooth(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
         grid = times if even else np.arange(len(times), dtype=float)  # a spline in the row number, where times span many decades
         spline = smooth_channel(grid, values)
         return spline(grid), spline(grid, 1) * np.gradient(grid, times), spline.noise, spline.degrees
-    filled, slope = _straight(times, values)
-    return filled, slope, float(np.std(filled)), 0.0
-
-
-def _straight(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A channel, with straight lines where it was not measured, and its slope."""
-    there = np.isfinite(values)
     filled = np.interp(times, times[there], values[there]) if there.any() else np.zeros(len(times))
-    return filled, np.gradient(filled, times) if len(times) > 1 else np.zeros(len(times))
+    return filled, np.gradient(filled, times) if len(times) > 1 else np.zeros(len(times)), float(np.std(filled)), 0.0

@@ -75,7 +75,7 @@ def prepare(
         integrator = integrator.model_copy(update={"rtol": max(integrator.rtol, LOOSE.rtol), "atol": max(integrator.atol, LOOSE.atol)})
     stages = [
         stage_of(field, train_series, noise, integrator, begin, length, windows.continuity, seed)
-        for length in lengths(train_series, windows, begin.undersampled)
+        for length in lengths(train_series, windows, begin.brief)
     ]
     training = fixed_steps(stages[-1]) if vector_fields.has_network(field) and integrator.solver == "auto" else None
     if training is None:

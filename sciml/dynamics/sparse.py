@@ -50,8 +50,8 @@ class SparseModel:
     """`(states,)`: standard deviation of the measurements around the trajectory."""
     information: float
     """Extended Bayesian information criterion; comparable between models of the same series."""
-    states: tuple[np.ndarray, ...]
-    """`(n, states)` per trajectory: estimated states at the measured times."""
+    states: tuple[np.ndarray, ...] | None
+    """`(n, states)` per trajectory: states at the measured times, where the model grew from the well sampled part of the data."""
     known: KnownField | None = None
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Array:
@@ -116,22 +116,29 @@ def discover_sparse(
     """
     smoothed = smooth(series)
     given = (library,) if isinstance(library, Library) else library or default_libraries(series, smoothed, known)
-    windows, starts = _starts(series, smoothed, given, known)
+    grown = _grown(series, given, known)
+    windows, starts = grown or (cut(series, smoothed), [(each, regress(series, smoothed, each, known)) for each in given])
     best = _best([propose(each, windows, coefficients, known) for each, coefficients in starts])
-    return _model(series, windows, best, _stability(best, resamples, seed))
+    states = states_of(best.fit, series) if grown and np.isfinite(best.fit.squares) else None
+    return _model(series, windows, best, _stability(best, resamples, seed), states)
 
 
-def _starts(
-    series: TimeSeries, smoothed: Smoothed, libraries: Sequence[Library], known: KnownField | None
-) -> tuple[Windows, list[tuple[Library, np.ndarray]]]:
-    """The windows on which all models are compared, and first coefficients of each library."""
+def _grown(
+    series: TimeSeries, libraries: Sequence[Library], known: KnownField | None
+) -> tuple[Windows, list[tuple[Library, np.ndarray]]] | None:
+    """Windows on which to compare models, and first coefficients of each library, where the series is sampled too seldom in part.
+
+    Of libraries without scales to be fitted; None where none of them explains that part.
+    """
     found = sampling(series)
-    if found.undersampled:
-        grown = [(each, *start) for each in libraries if (start := grow(series, found, each, known)) is not None]
-        if grown:
-            windows = min((windows for _, windows, _ in grown), key=lambda each: np.log(each.leap).sum())
-            return windows, [(library, coefficients) for library, _, coefficients in grown]
-    return cut(series, smoothed), [(each, regress(series, smoothed, each, known)) for each in libraries]
+    if not found.undersampled:
+        return None
+    plain = [each for each in libraries if not each.saturating]
+    grown = [(each, *start) for each in plain if (start := grow(series, found, each, known)) is not None]
+    if not grown:
+        return None
+    windows = min((windows for _, windows, _ in grown), key=lambda each: np.log(each.leap).sum())
+    return windows, [(library, coefficients) for library, _, coefficients in grown]
 
 
 def _best(loose: list[Candidate]) -> Candidate:
@@ -179,7 +186,9 @@ def _stability(best: Candidate, resamples: int, seed: int) -> np.ndarray:
     return shares.reshape(fit.coefficients.shape)
 
 
-def _model(series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.ndarray) -> SparseModel:
+def _model(
+    series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.ndarray, states: tuple[np.ndarray, ...] | None
+) -> SparseModel:
     coefficients = best.fit.coefficients
     support = np.flatnonzero(coefficients.ravel())
     errors = np.full(coefficients.size, np.nan)
@@ -194,6 +203,6 @@ def _model(series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.
         series.names,
         noise,
         best.information(noise_variance((best,))),
-        states_of(best.fit, series),
+        states,
         best.fit.known,
     )

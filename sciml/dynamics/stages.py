@@ -27,7 +27,7 @@ DENSE_LIMIT = 1500
 """Trainable numbers up to which "auto" takes the dense second-order method."""
 
 BRIEF = 8
-"""Sampling intervals per window of an undersampled series, at most."""
+"""Sampling intervals per window, at most, where much happens between two samples."""
 
 FEW = 100
 """Trainable numbers of a field up to which the Gauss-Newton refit is the second phase."""
@@ -65,12 +65,12 @@ class Before:
         return cls(stored["steps"], stored["evaluations"], tuple(PhaseRecord(**each) for each in stored["records"]), stored["switch"])
 
 
-def lengths(series: TimeSeries, settings: ShootingSettings, undersampled: bool = False) -> tuple[int, ...]:
-    """Sampling intervals per window of each stage; windows do not grow by themselves where the data turn between samples."""
+def lengths(series: TimeSeries, settings: ShootingSettings, brief: bool = False) -> tuple[int, ...]:
+    """Sampling intervals per window of each stage; windows that must stay brief do not grow by themselves."""
     longest = max(len(times) for times in series.times) - 1
     total = sum(len(times) - 1 for times in series.times)
-    first = settings.intervals or int(np.clip(total // 8, 2, BRIEF if undersampled else 16))
-    last = settings.longest or (first if undersampled else max(first, longest // 4))
+    first = settings.intervals or int(np.clip(total // 8, 2, BRIEF if brief else 16))
+    last = settings.longest or (first if brief else max(first, longest // 4))
     found = [min(first, last, longest)]
     while found[-1] * settings.growth <= last:
         found.append(found[-1] * settings.growth)

@@ -59,7 +59,7 @@ def build_field(
     if isinstance(settings, SparseField):
         start = sparse_start(series, noise, settings, libraries)
         field = SparseLibrary(start.library, start.coefficients, states, series.names, start.inclusion)
-        return field, replace(begin, states=start.states) if begin.undersampled else begin
+        return field, begin if start.states is None else replace(begin, states=start.states, sigma=start.sigma, brief=True)
     return _described(settings, problem, series, states, begin, seed), begin
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sciml.dynamics.library import Factor, Library, Term, functions, polynomials
-from sciml.dynamics.noise import LogNormal, Noise
+from sciml.dynamics.noise import Gaussian, LogNormal, Noise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.sparse import SparseModel, affordable, discover_sparse
 from sciml.errors import ProblemError
@@ -24,8 +24,10 @@ class SparseStart(NamedTuple):
     """`(terms, states)`."""
     inclusion: np.ndarray
     """`(terms, states)`: how often resamples of the data choose a term."""
-    states: tuple[np.ndarray, ...]
-    """`(n, states)` per trajectory, at the measured times."""
+    states: tuple[np.ndarray, ...] | None = None
+    """`(n, states)` per trajectory at the measured times, where the model grew from the well sampled part of the data; then with"""
+    sigma: np.ndarray | None = None
+    """`(channels,)`, the standard deviation of the noise on its own scale."""
 
 
 def own_libraries(given: Any, series: TimeSeries) -> tuple[Library, ...]:
@@ -55,7 +57,8 @@ def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField, librar
     """
     if libraries or settings.functions or not isinstance(noise, LogNormal):
         model = discover_sparse(series, libraries or _library(settings, series))
-        return SparseStart(model.library, model.coefficients, model.inclusion, model.states)
+        start = SparseStart(model.library, model.coefficients, model.inclusion)
+        return start._replace(states=model.states, sigma=model.noise) if isinstance(noise, Gaussian) else start
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
     degrees = (1, 2) if settings.degree is None else (settings.degree - 1,)
     model = discover_sparse(logarithms, affordable([_growth_terms(series, degree) for degree in degrees], series))
@@ -95,7 +98,8 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> SparseStart:
     )
     found = np.array([[entries.get((key, state), (0.0, 0.0)) for state in range(series.channels)] for key in terms])
     coefficients, inclusion = np.moveaxis(found.reshape(len(terms), series.channels, 2), -1, 0)
-    return SparseStart(library, coefficients, inclusion, tuple(np.exp(states) for states in model.states))
+    states = None if model.states is None else tuple(np.exp(each) for each in model.states)
+    return SparseStart(library, coefficients, inclusion, states, model.noise)
 
 
 def _library(settings: SparseField, series: TimeSeries) -> Library | None:

@@ -1,4 +1,4 @@
-"""Whether a series is sampled often enough: how well every value is predicted by its neighbours in time."""
+"""Whether a series is sampled too seldom in part: how well every value is predicted by its neighbours in time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ CERTAIN = 6.0
 SPARSE = 0.02
 """Share of a channel's values that neighbours must miss before a series counts as undersampled."""
 
+FEWEST = 3
+"""Values of a channel that must be missed at least."""
+
 BEST, NORMAL = 0.25, 0.3186
 """Share of the values that are predicted best, and how many standard deviations off that share of normal variables is at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """How well each value is predicted by two neighbours on each side, where all five were measured."""
+    """How well each value is predicted by the two values measured before it and the two after it."""
 
     noise: np.ndarray
     """`(channels,)`: what the noise is at most, as the best predicted quarter of the values shows it."""
@@ -45,23 +48,37 @@ class Sampling:
         return bool(self.missed.max() > SPARSE)
 
 
-def sampling(series: TimeSeries) -> Sampling:
-    """How well neighbours predict, and what the noise can be at most. Few or scattered values tell nothing: not undersampled."""
-    misses = [_misses(times, values) for times, values in zip(series.times, series.values, strict=True)]
+def sampling(series: TimeSeries, noise: np.ndarray | None = None) -> Sampling:
+    """How well neighbours predict, and what the noise can be at most, where `noise` `(channels,)` does not say it.
+
+    Few or scattered values tell nothing: not undersampled.
+    """
+    misses = [_all_misses(times, values) for times, values in zip(series.times, series.values, strict=True)]
     everything = np.concatenate(misses)
-    if not np.isfinite(everything).any(axis=0).all():
+    judged = np.isfinite(everything).sum(axis=0)
+    if not judged.all():
         nothing = np.zeros(series.channels)
         return Sampling(nothing, nothing, np.zeros(0, dtype=bool), nothing)
-    noise = believed(series, np.nanquantile(everything, BEST, axis=0) / NORMAL)
+    noise = believed(series, np.nanquantile(everything, BEST, axis=0) / NORMAL if noise is None else noise)
     spread = np.nanstd(np.concatenate(series.values), axis=0)
     near, far = (np.maximum(share * spread, CERTAIN * noise) for share in (NEAR, FAR))
     small = [np.all(each < near, axis=1) for each in misses]
     quiet = np.concatenate([each[:-1] & each[1:] for each in small])
-    return Sampling(noise, near, quiet, (everything > far).mean(axis=0))
+    missed = (everything > far).sum(axis=0)
+    return Sampling(noise, near, quiet, np.where(missed >= FEWEST, missed / judged, 0.0))
+
+
+def _all_misses(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`_misses` of every channel among the rows in which it was measured, `(n, channels)`; NaN elsewhere."""
+    found = np.full(values.shape, np.nan)
+    for channel, column in enumerate(values.T):
+        there = np.isfinite(column)
+        found[there, channel] = _misses(times[there], column[there])
+    return found
 
 
 def _misses(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`(n, channels)`: distance of every value from the cubic through its neighbours (Lagrange), on the scale of the noise."""
+    """`(n,)`: distance of every value from the cubic through its neighbours (Lagrange), on the scale of the noise."""
     found = np.full(values.shape, np.nan)
     inner = np.arange(2, len(times) - 2)
     if not len(inner):
@@ -71,6 +88,6 @@ def _misses(times: np.ndarray, values: np.ndarray) -> np.ndarray:
     weights = np.ones(around.shape)
     for one, other in permutations(range(len(AROUND)), 2):
         weights[:, one] *= (at - around[:, other]) / (around[:, one] - around[:, other])
-    predicted = np.einsum("ik,ikc->ic", weights, values[neighbours])
-    found[inner] = np.abs(values[inner] - predicted) / np.sqrt(1 + (weights**2).sum(axis=1))[:, None]
+    predicted = (weights * values[neighbours]).sum(axis=1)
+    found[inner] = np.abs(values[inner] - predicted) / np.sqrt(1 + (weights**2).sum(axis=1))
     return found

@@ -11,7 +11,11 @@ from sciml.dynamics.likelihood import selected, windows_of
 from sciml.dynamics.noise import Gaussian
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.sparse import discover_sparse
+from sciml.dynamics.stages import lengths
+from sciml.dynamics.starting_fields import build_field
 from sciml.dynamics.undersampling import sampling
+from sciml.dynamics.vector_fields import SparseLibrary
+from sciml.settings import Shooting, SparseField
 
 NAMES = ("x", "y", "z")
 STARTS = ((0.06, 0.05, 0.6), (0.5, 0.1, 0.4))
@@ -64,6 +68,7 @@ def test_exactly_the_true_terms(noise, dropped):
     np.testing.assert_allclose(
         model.noise, np.maximum(noise, 1e-4) * np.std(np.concatenate(series.values), axis=0), rtol=0.3 if noise else 1
     )
+    assert model.states is not None
     for states, values in zip(model.states, series.values, strict=True):
         assert states.shape == values.shape
         assert np.abs(states - values).max() < 5 * np.maximum(model.noise, 1e-4).max()
@@ -84,12 +89,40 @@ def test_steps_with_missing_values_are_left_out_of_the_growth():
     assert coefficients[polynomials(NAMES, 2).names().index("z^2"), 1] == pytest.approx(-5.0, rel=1e-3)
 
 
-def test_undersampled_values_are_not_smoothed():
+def test_a_stage_starts_where_the_model_that_grew_is():
     series = undersampled(0.01)
-    begin = look(series, Gaussian(), NAMES, None)
-    assert begin.undersampled
-    np.testing.assert_array_equal(begin.states[0], series.values[0])
-    assert (begin.sigma < 0.03 * begin.scale).all()
+    field, begin = build_field(SparseField(degree=2), None, None, series, Gaussian(), NAMES, look(series, Gaussian(), NAMES, None), 0)
+    assert isinstance(field, SparseLibrary)
+    assert begin.brief
+    assert np.abs(begin.states[0] - series.values[0]).max() < 6 * begin.sigma.max()
+    assert (begin.sigma < 0.02 * begin.scale).all()
+    assert lengths(series, Shooting(), begin.brief) == (8,)
+
+
+def test_relaxation_oscillations_that_jump_between_samples():
+    """Nearly every step is predicted by anything: only the jumps tell whether a model is right."""
+    times = 0.2 * np.arange(300)
+    path = solve_ivp(
+        lambda _, u: [u[1], 20 * (1 - u[0] ** 2) * u[1] - u[0]], (0, times[-1]), (2, 0), "Radau", times, rtol=1e-10, atol=1e-12
+    )
+    model = discover_sparse(TimeSeries.from_arrays(times, path.y.T, ("x", "v")), polynomials(("x", "v"), 3), resamples=0)
+    assert model.support == (("v",), ("x", "v", "x^2 v"))
+    np.testing.assert_allclose(model.coefficients[model.coefficients != 0], [-1, 1, 20, -20], rtol=1e-3)
+
+
+def test_rows_between_measurements_are_no_neighbours():
+    """A channel that is measured every second time is judged among its own values."""
+    series = undersampled(0.0)
+    for values in series.values:
+        values[::2, 0] = np.nan
+    found = sampling(series)
+    assert found.undersampled
+    assert found.missed[0] < found.missed[1]
+
+
+def test_a_known_noise_is_believed():
+    series = undersampled(0.0)
+    assert not sampling(series, np.std(np.concatenate(series.values), axis=0)).undersampled
 
 
 def test_a_window_keeps_the_value_at_its_end_where_the_next_is_left_out():

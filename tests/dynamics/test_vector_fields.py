@@ -150,7 +150,7 @@ def test_the_data_choose_between_additive_errors_and_errors_by_a_factor():
 def test_growth_rates_become_equations_of_the_states():
     times, values = lotka_volterra_path(80)
     series = sciml.TimeSeries.from_arrays(times, values * np.exp(0.01 * np.random.default_rng(0).standard_normal(values.shape)), ("x", "y"))
-    library, coefficients, inclusion, _ = sparse_start(series, LogNormal(), SparseField(degree=2))
+    library, coefficients, inclusion, *_ = sparse_start(series, LogNormal(), SparseField(degree=2))
     names = library.names()
     found = {(names[row], column): coefficients[row, column] for row, column in np.argwhere(coefficients != 0)}
     assert set(found) == {("x", 0), ("x y", 0), ("y", 1), ("x y", 1)}
