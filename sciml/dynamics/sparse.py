@@ -193,7 +193,8 @@ def _model(
     support = np.flatnonzero(coefficients.ravel())
     errors = np.full(coefficients.size, np.nan)
     if np.isfinite(best.fit.squares):
-        errors[support] = np.sqrt(np.diag(best.fit.covariance(support)))
+        variances = np.diag(best.fit.covariance(support))
+        errors[support] = np.sqrt(np.where(variances > 0, variances, np.nan))
     noise = windows.leap / LEAP * np.sqrt(min(best.fit.squares / best.fit.points, 1e12))
     return SparseModel(
         best.library,
