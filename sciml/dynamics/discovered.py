@@ -255,6 +255,7 @@ class Discovered:
             "theta": (("parameter",), self.fit.theta, {"long_name": "fitted field and starting states"}),
             "covariance": (("parameter", "parameter_"), self.fit.covariance, {"long_name": "covariance of theta"}),
             "sigma": (("channel",), self.fit.sigma, {"long_name": f"standard deviation of the {self.shooting.noise.kind} noise"}),
+            "anchors": (("window", "state"), np.asarray(self.shooting.anchors), {"long_name": "states from which theta counts starts"}),
         }
         coordinates: dict[str, Variable] = {"channel": (("channel",), list(self.series.names), {})}
         for number, times in enumerate(self.series.times):

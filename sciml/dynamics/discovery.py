@@ -113,6 +113,8 @@ class Discovery:
         """Takes what was found for a state from a run's `solution.nc` and `result.json`, so that `solution` computes nothing."""
         about = stored.attrs
         shooting = self._stage(trainable).with_windows(int(about["intervals"]) or None)
+        if "anchors" in stored:
+            shooting = shooting.with_anchors(stored["anchors"].values)
         shooting = shooting.with_noise(stored["sigma"].values, float(about["continuity"]))
         if (sparse := stored_field(stored, self.field)) is not None:
             shooting = shooting.with_field(sparse)
@@ -123,7 +125,9 @@ class Discovery:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _stage(self, theta: Array) -> Shooting:
-        return next(stage for stage in reversed(self.stages) if stage.parameters == theta.size).with_integrator(self.integrator)
+        """The stage that trained these numbers; the last one, where windows have changed since."""
+        fitting = (stage for stage in reversed(self.stages) if stage.parameters == theta.size)
+        return next(fitting, self.stages[-1]).with_integrator(self.integrator)
 
     def _finish(self, theta: Array) -> Discovered:
         stage = self._stage(theta)

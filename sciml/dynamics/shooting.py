@@ -152,6 +152,10 @@ class Shooting:
         ]
         return self._changed(intervals=intervals, anchors=np.asarray(self.anchors)[source])
 
+    def with_anchors(self, anchors: np.ndarray) -> Shooting:
+        """The same with other states, `(W, states)`, from which those at the start of the windows are counted."""
+        return self._changed(anchors=anchors)
+
     def with_noise(self, sigma: np.ndarray, continuity: float | None = None) -> Shooting:
         """The same with another noise level, and another tolerance for gaps."""
         return self._changed(sigma=sigma, continuity=continuity or self.continuity)

@@ -56,8 +56,9 @@ def _summary(found: Discovered, result: Result) -> Html:
 
 def share_explained(r2: float | None) -> Html:
     """An R², with as many digits as tell it from one."""
-    close = r2 is not None and 0.9 <= r2 < 1
-    return number(r2, min(6, 1 + math.ceil(-math.log10(1 - r2))) if close else 2)
+    if r2 is None or not 0.9 <= r2 < 1:
+        return number(r2)
+    return number(r2, min(6, 1 + math.ceil(-math.log10(1 - r2))))
 
 
 def _cards(result: Result) -> Html:

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from sciml.dynamics.discovery import stored_field
 from sciml.dynamics.first_look import look
 from sciml.dynamics.growing import grow
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.likelihood import selected, windows_of
 from sciml.dynamics.noise import Gaussian
+from sciml.dynamics.preparing import prepare
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.sparse import discover_sparse
 from sciml.dynamics.stages import lengths
@@ -108,6 +110,23 @@ def test_relaxation_oscillations_that_jump_between_samples():
     model = discover_sparse(TimeSeries.from_arrays(times, path.y.T, ("x", "v")), polynomials(("x", "v"), 3), resamples=0)
     assert model.support == (("v",), ("x", "v", "x^2 v"))
     np.testing.assert_allclose(model.coefficients[model.coefficients != 0], [-1, 1, 20, -20], rtol=1e-3)
+
+
+def test_what_was_found_is_read_again():
+    """A stored model does not grow again: windows and states are those that were stored."""
+    times = 0.25 * np.arange(120)
+    field = lambda _, state: [state[1], 5 * (1 - state[0] ** 2) * state[1] - state[0]]  # noqa: E731
+    series = TimeSeries.from_arrays(times, solve_ivp(field, (0, 30), (2, 0), "DOP853", times, rtol=1e-10, atol=1e-12).y.T, ("x", "v"))
+    experiment = prepare(series, vector_field=SparseField(degree=3))
+    start = experiment.objective.start
+    found = experiment.solution(start)
+    assert any(warning.startswith("undersampled: ") for warning in found.warnings)
+    stored = found.to_xarray()
+    again = prepare(series, vector_field=stored_field(stored, None))
+    assert again.parameters != experiment.parameters
+    again.restore(start, stored, found.as_dict())
+    np.testing.assert_array_equal(again.solution(start).predictions[0], found.predictions[0])
+    assert again.solution(start).equations() == found.equations()
 
 
 def test_rows_between_measurements_are_no_neighbours():
