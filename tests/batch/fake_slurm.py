@@ -93,15 +93,20 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+def write(path: Path, state: dict[str, Any]) -> None:
+    """In one step: who reads beside it sees all of it, or what was there before."""
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(state))
+    temporary.replace(path)
+
+
 @contextmanager
 def changed(path: Path) -> Iterator[dict[str, Any]]:
     with (path.parent.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = read(path)
         yield state
-        temporary = path.with_suffix(".partial")
-        temporary.write_text(json.dumps(state))
-        temporary.replace(path)
+        write(path, state)
 
 
 def send(task: dict[str, Any], *numbers: int) -> None:
@@ -136,7 +141,7 @@ def sbatch(folder: Path, script: str) -> int:
         task = {"id": str(job) if number is None else f"{job}_{number}", "job": job, "number": number, "name": options["job-name"]}
         task |= {"options": options, "script": text, "state": "PENDING", "restarts": 0, "requeue": False, "wanted": "", "pid": 0}
         path = folder / "tasks" / f"{task['id']}.json"
-        path.write_text(json.dumps(task | {"order": [job, number or 0]}))
+        write(path, task | {"order": [job, number or 0]})
         with (folder / "runners.log").open("a") as log:
             runner = subprocess.Popen(
                 [sys.executable, __file__, "run", str(path)], start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
