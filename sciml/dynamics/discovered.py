@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FINE = 400
 """Times at which a smooth curve is drawn."""
 
-BETWEEN = 4
+BETWEEN = 8
 """Points of a fitted curve per sampling interval, at least."""
 
 CURVE = 60
