@@ -40,7 +40,7 @@ def grow(series: TimeSeries, found: Sampling, library: Library, known: KnownFiel
     best, most, kept = None, ENOUGH, np.zeros(0, dtype=int)
     for level in np.unique(complexities):
         terms = np.flatnonzero(complexities <= level)
-        if found.quiet.sum() < 2 * len(terms) or most > WHOLE:
+        if found.quiet[:MOST_STEPS].sum() < 2 * len(terms) or most > WHOLE:
             break
         fit, share = _grown(series, found, Library(library.variables, tuple(library.terms[term] for term in terms)), known, steps)
         if share > most:
@@ -63,7 +63,8 @@ def _grown(series: TimeSeries, found: Sampling, library: Library, known: KnownFi
     best, most, stalled = None, np.zeros_like(complete), 0
     while True:
         full = maximise(library, selected(steps, chosen), coefficients, known)
-        options = [(fit, complete & (np.abs(paths(fit, steps)[:, -1] - later) < found.near).all(axis=1)) for fit in (_pruned(full), full)]
+        fits = (settled(Candidate(full)).fit, full)
+        options = [(fit, complete & (np.abs(paths(fit, steps)[:, -1] - later) < found.near).all(axis=1)) for fit in fits]
         fit, explained = max(options, key=lambda option: option[1].sum())
         stalled = 0 if explained.sum() > PROGRESS * most.sum() else stalled + 1
         if best is None or explained.sum() > most.sum():
@@ -71,10 +72,6 @@ def _grown(series: TimeSeries, found: Sampling, library: Library, known: KnownFi
         if stalled == PATIENCE or not explained.any() or (explained == chosen).all():
             return best, most[hard].sum() / max(hard.sum(), 1)
         chosen, coefficients = explained, fit.coefficients
-
-
-def _pruned(fit: Fit) -> Fit:
-    return settled(Candidate(fit)).fit
 
 
 def _steps(series: TimeSeries, noise: np.ndarray) -> Windows:
