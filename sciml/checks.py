@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from sciml.conditions import Condition, Dirichlet, Initial, Periodic, Robin, Term, equation_term
+from sciml.device import random_key
 from sciml.domain import TIME, Box
 from sciml.errors import ProblemError
 from sciml.objective import Objective
@@ -121,14 +122,12 @@ def check_hard_conditions(problem: Problem, hard: Sequence[Condition], objective
 
 def _violation(objective: Objective, term: Term, theta: Array) -> tuple[Array, Array, Array]:
     """Residual of a term on the model, the points, and the size that the residual is to be compared with."""
-    inside = shifted(sobol_integers(64, term.dimension), jax.random.key(0), objective.dtype)
+    inside = shifted(sobol_integers(64, term.dimension), random_key(0), objective.dtype)
     points = term.place(jnp.concatenate([_corners(term.dimension, objective.dtype), inside]))
     known = term.known(points)
     residual = jnp.abs(objective.term_residuals(theta, term, points, known)[0])
     inner = equation_term(objective.problem)
-    fields = objective.evaluate_fields(
-        theta, inner.place(shifted(sobol_integers(64, inner.dimension), jax.random.key(1), objective.dtype))[0]
-    )
+    fields = objective.evaluate_fields(theta, inner.place(shifted(sobol_integers(64, inner.dimension), random_key(1), objective.dtype))[0])
     size = jnp.max(jnp.stack([jnp.max(jnp.abs(value)) for value in (*known, fields)]))
     return residual, points[0], size
 

@@ -17,11 +17,14 @@ Precision = Literal["float64", "float32"]
 BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 """XLA's settings for the CPU with which programs compile sooner: docs/decisions/050-brief-compilation.md."""
 
+PARTS = "xla_cpu_parallel_codegen_split_count"
+"""XLA's setting for the number of parts that a program is compiled in: more than there are cores cost time."""
+
 FULL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 """XLA's own choice, for what runs longer than it compiles."""
 
 KNOWING = "0.10."
-"""Versions of jaxlib that know both settings. One that does not know a flag ends the process."""
+"""Versions of jaxlib that know these settings. One that does not know a flag ends the process."""
 
 _settled: dict[str, object] = {}
 """What the process computes with: JAX cannot change it once arrays exist."""
@@ -78,6 +81,15 @@ def put(values: Any, dtype: Any = None) -> Any:
     return jax.device_put(np.asarray(values, dtype), may_alias=False)
 
 
+def random_key(seed: int) -> Any:
+    """`jax.random.key(seed)`, the same bits; for the usual seeds and generator it compiles nothing."""
+    import jax
+    import numpy as np
+
+    usual = 0 <= seed < 2**31 and jax.config.values["jax_default_prng_impl"] == "threefry2x32"
+    return jax.random.wrap_key_data(put(np.array([0, seed], np.uint32))) if usual else jax.random.key(seed)
+
+
 def compilation() -> str:
     """How XLA compiles in this process: "brief", or in its "own" way."""
     return str(_settled.get("compilation", "own"))
@@ -101,7 +113,7 @@ def _freest(count: int) -> list[int]:
 
 @contextmanager
 def _compile_briefly(device: str) -> Iterator[None]:
-    """XLA reads its flags when the first device is asked for: BRIEF, where that is a CPU and the user stated neither of them.
+    """XLA reads its flags when the first device is asked for: BRIEF, where that is a CPU and the user stated none of them.
 
     Afterwards the variable is what it was, for processes that this one starts may have another XLA. The first call decides.
     """
@@ -111,13 +123,14 @@ def _compile_briefly(device: str) -> Iterator[None]:
     stated = before or ""
     on_cpu = device == "cpu" or (device == "auto" and (os.environ.get("JAX_PLATFORMS") == "cpu" or not _has_accelerator()))
     is_file = bool(stated) and not stated.startswith("-")
-    free = not is_file and not any(name in stated for name in BRIEF)
+    settings = {**BRIEF, PARTS: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()}
+    free = not is_file and not any(name in stated for name in settings)
     if "compilation" in _settled or not (on_cpu and free and jaxlib.startswith(KNOWING)):
         _settled.setdefault("compilation", "own")
         yield
         return
     _settled["compilation"] = "brief"
-    flags = (f"--{name}={str(value).lower()}" for name, value in BRIEF.items())
+    flags = (f"--{name}={str(value).lower()}" for name, value in settings.items())
     os.environ["XLA_FLAGS"] = " ".join(filter(None, (stated, *flags)))
     try:
         yield

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from sciml.conditions import Known, Term, equation_term
 from sciml.derivatives import Jet, MultiIndex, add, closure
+from sciml.device import put, random_key
 from sciml.errors import ProblemError
-from sciml.nets.model import Frame, Model, trainable_mask
+from sciml.nets.model import Frame, Model, flattened, trainable_mask
 from sciml.problem import Problem
 from sciml.sampling import draw_by_residual, shifted, sobol_integers
 from sciml.settings import Points
@@ -139,12 +139,11 @@ class Objective:
         """Take the start and all else that the seed has drawn from a model."""
         trainable, self._fixed = eqx.partition(model.network, trainable_mask(model.network))
         self.model = model
-        start = {"network": trainable, "unknowns": {name: jnp.zeros((), self.dtype) for name in self.problem.unknowns}}
-        start = jax.tree.map(lambda array: jnp.asarray(array, self.dtype), start)
-        self.start, self.unravel = ravel_pytree(start)
+        numbers, self.unravel = flattened({"network": trainable, "unknowns": dict.fromkeys(self.problem.unknowns, 0.0)})
+        self.start = put(numbers, self.dtype)
         fixed, self._static = eqx.partition((model.features, self._fixed), eqx.is_array)
         march = None if self.slabs is None else March(jnp.asarray(0), jnp.zeros((self.slabs.count, self.start.size), self.dtype))
-        self.instance = Instance(jax.random.key(seed), fixed, march)
+        self.instance = Instance(random_key(seed), fixed, march)
 
     def seeded(self, model: Model, seed: int) -> Objective:
         """The same objective with what another seed draws; `at` of either gives the other."""

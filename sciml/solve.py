@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from sciml import checks
-from sciml.device import configure
+from sciml.device import configure, random_key
 from sciml.domain import Box
 from sciml.errors import Outcome, ProblemError
 from sciml.nets.ansatz import Ansatz, build_ansatz
@@ -227,7 +227,7 @@ def prepare_seeds(
 
 def _draw_model(seed: int, settings: Network, network: Network | Any, window: Box, ansatz: Ansatz, problem: Problem) -> Model:
     """The model with the random numbers of a seed."""
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1 << 30), 2)
+    keys = jax.random.split(jax.random.fold_in(random_key(seed), 1 << 30), 2)
     seams = ansatz.seams if window is problem.domain else ()  # a slab of time sees its own time, not that since the kink
     features = Features(window, ansatz.kinds, settings.harmonics, settings.fourier, settings.fourier_scale, keys[0], seams)
     module = (

@@ -281,7 +281,7 @@ class Training:
         self._begin(self._runner(cursor.position), metric if goes_on else None)
 
     def _validation_batch(self) -> Any:
-        return self.programs.draw_validation(self.instance, jax.random.fold_in(self.instance.key, 1 << 20))
+        return self.programs.draw_validation(self.instance)
 
     def _validate(self, theta: Array) -> Validation:
         return self.programs.validate(self.instance, theta, self.validation_batch)
@@ -348,7 +348,7 @@ class Training:
 
     def _snapshot(self, position: int, settings: Phase, reading: Reading, validation: Validation, events: list[str]) -> Snapshot:
         cursor = self.cursor
-        unknowns = {name: float(value) for name, value in self.objective.unknowns(self.theta).items()}
+        unknowns = self.programs.unknowns(self.theta)
         return Snapshot(
             step=cursor.step,
             phase=position,

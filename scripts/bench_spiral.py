@@ -91,7 +91,7 @@ def learn(request: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     import sciml
-    from sciml.device import configure
+    from sciml.device import configure, random_key
     from sciml.dynamics.preparing import prepare
     from sciml.dynamics.vector_fields import NeuralODE, Scaling
     from sciml.nets.mlp import MLP
@@ -109,7 +109,7 @@ def learn(request: dict[str, Any]) -> dict[str, Any]:
     values, count = np.array(request["values"]), len(request["times"])
     start, spent = time.perf_counter(), time.process_time()
     series = sciml.TimeSeries.from_arrays(np.array(request["times"]), values, ("x", "y"))
-    network = Cubic(MLP(2, 2, request["width"], 1, "tanh", key=jax.random.key(0)))
+    network = Cubic(MLP(2, 2, request["width"], 1, "tanh", key=random_key(0)))
     plain = Scaling((0.0, 0.0), (1.0, 1.0), (), (), 1.0)
     experiment = prepare(
         series,

@@ -68,7 +68,7 @@ def experiment(problem: str, seed: int) -> Experiment:
 def watch(made: Experiment, seconds: float) -> tuple[int, list[float], dict[str, list[float]]]:
     """Steps, and at each look into a second phase the error and every measure."""
     measure, begun = jax.jit(lambda theta, batch: weigh(made.objective, theta, batch)), time.monotonic()
-    batch = made.programs.draw_validation(made.objective.instance, jax.random.fold_in(made.objective.key, 1 << 20))
+    batch = made.programs.draw_validation(made.objective.instance)
     errors: list[float] = []
     measured: dict[str, list[float]] = {name: [] for name in (*MEASURES, LOSS, LAST)}
     step = 0

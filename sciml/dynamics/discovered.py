@@ -47,6 +47,9 @@ CURVE = 60
 AHEAD = 0.25
 """How far beyond the data a forecast goes where nothing is held out and no times are given, as a share of their span."""
 
+UNPREDICTED = 2.0
+"""Error of prediction from the rest of the data, in units of the fit's own, beyond which the terms are doubted."""
+
 
 @dataclass(frozen=True)
 class Discovered:
@@ -81,6 +84,15 @@ class Discovered:
     def inclusion(self) -> dict[str, float]:
         """How often resamples of the data choose each term, 0 to 1; empty where the terms were not chosen from the data."""
         return self.shooting.field.inclusion()
+
+    @property
+    def cross_validation(self) -> float | None:
+        """Root mean square error of each fifth of the data predicted from the rest, relative to the fit's own, at least to the noise.
+
+        Of the model whose terms were chosen, before its last fit. None where no terms were chosen from the data, or the data are too few.
+        """
+        sparse = _sparse_part(self.shooting.field)
+        return None if sparse is None else sparse.cross_validation
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -209,6 +221,11 @@ class Discovered:
                 f"undersampled: {100 * missed.missed[worst]:.0f} % of the values of {self.series.names[worst]} are far from what their "
                 "neighbours in time suggest; if these are no outliers, what happens between them rests on the model alone"
             )
+        if (self.cross_validation or 0.0) > UNPREDICTED:
+            found.append(
+                f"parts of the data that a fit has not seen are missed {self.cross_validation:.2g} times as far as those that it has seen: "
+                "terms may be wrong, or too many"
+            )
         if not self.joined:
             found.append(
                 "no single solution follows a whole trajectory as well as solutions on windows do: the dynamics are chaotic, disturbed, "
@@ -235,6 +252,7 @@ class Discovered:
             "coefficients": {
                 name: each._asdict() | {"level": LEVEL, "inclusion": self.inclusion.get(name)} for name, each in self.coefficients.items()
             },
+            "cross_validation": self.cross_validation,
             "noise": dict(zip(self.series.names, self.fit.sigma.tolist(), strict=True)) | {"kind": self.shooting.noise.kind},
             "forecast": self._forecast(),
             "scores": {what: {name: each._asdict() for name, each in rows.items()} for what, rows in self.scores.items()},
@@ -280,6 +298,8 @@ class Discovered:
                 variables["inclusion"] = (("term", "state"), shares, {"long_name": "how often resamples of the data choose the term"})
             coordinates |= {"term": (("term",), list(sparse.library.names()), {}), "state": (("state",), list(self.states), {})}
             stored |= {"states": json.dumps(self.states)}
+            if sparse.cross_validation is not None:
+                stored |= {"cross_validation": sparse.cross_validation}
             if all(term.function is None for term in sparse.library.terms):  # a run's library never has functions of the user's
                 stored |= {"library": library_text(sparse.library)}
         return Labelled(variables, coordinates, about | stored)

@@ -161,5 +161,6 @@ def stored_field(stored: xarray.Dataset, trained: VectorField | None) -> VectorF
         return None
     states, channels = json.loads(stored.attrs["states"]), tuple(str(name) for name in stored["channel"].values)
     inclusion = stored["inclusion"].values if "inclusion" in stored else None
-    sparse = SparseLibrary(library_from(stored.attrs["library"]), stored["coefficients"].values, tuple(states), channels, inclusion)
+    unseen = float(stored.attrs["cross_validation"]) if "cross_validation" in stored.attrs else None
+    sparse = SparseLibrary(library_from(stored.attrs["library"]), stored["coefficients"].values, tuple(states), channels, inclusion, unseen)
     return Universal(trained.known, sparse) if isinstance(trained, Universal) else sparse

@@ -62,7 +62,7 @@ def _read(field: VectorField, stage: Shooting) -> VectorField:
     """The sparse model of the data, beside the known physics where there is some."""
     if not isinstance(field, Universal):
         start = sparse_start(stage.series, stage.noise, SparseField())
-        return SparseLibrary(start.library, start.coefficients, field.states, field.channels, start.inclusion)
+        return SparseLibrary(start.library, start.coefficients, field.states, field.channels, start.inclusion, start.cross_validation)
 
     def known(variables: Array) -> Array:
         rows = variables.reshape(-1, variables.shape[-1])
@@ -70,5 +70,5 @@ def _read(field: VectorField, stage: Shooting) -> VectorField:
         return slopes.reshape(*variables.shape[:-1], stage.states)
 
     model = discover_sparse(stage.series, known=known)
-    sparse = SparseLibrary(model.library, model.coefficients, field.states, field.channels, model.inclusion)
+    sparse = SparseLibrary(model.library, model.coefficients, field.states, field.channels, model.inclusion, model.cross_validation)
     return Universal(field.known, sparse)

@@ -35,8 +35,6 @@ FIXED = "rk4"
 RUNGE_KUTTA = ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))
 """Stages of the classical method: place and weight."""
 
-MOST_SUBSTEPS = 16
-
 RUNAWAY = 1e6
 """Size of a state, in units of its own, from which on "rk4" gives up."""
 
@@ -109,33 +107,32 @@ def integrate(
     return Path(scale[None] * found.ys, found.stats["num_steps"], code)
 
 
-def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, substeps: int | Array) -> Path:
-    """The classical Runge-Kutta method, `substeps` between two times: quickly compiled, and quickly differentiated backwards.
+def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, substeps: int) -> Path:
+    """The classical Runge-Kutta method, `substeps` between two times: quickly compiled, and quickly differentiated backwards."""
+    slope = jax.jit(slope)  # the four stages share one trace
 
-    As an array, `substeps` can change without a new compilation, but then there are no derivatives backwards.
-    """
-
-    def step(t: Array, length: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def step(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         state, alive = carry
+        moved = state + runge_kutta(lambda t, state: slope(t, state, None), at[0], at[1], state)
+        alive = alive & jnp.all(jnp.abs(moved) < RUNAWAY)
+        state = jnp.where(alive, moved, state)  # a dead solution stays where it is: its derivatives are numbers
+        return (state, alive), (state, alive)
 
-        def stage(carry: tuple[Array, Array], where: Array) -> tuple[tuple[Array, Array], None]:
-            before, change = carry
-            now = slope(t + where[0] * length, state + where[0] * length * before, None)
-            return (now, change + where[1] * length * now), None
-
-        nothing = jnp.zeros_like(start)
-        (_, change), _ = jax.lax.scan(stage, (nothing, nothing), jnp.asarray(RUNGE_KUTTA, times.dtype))
-        alive = alive & jnp.all(jnp.abs(state + change) < RUNAWAY)
-        return jnp.where(alive, state + change, state), alive  # a dead solution stays where it is: its derivatives are numbers
-
-    def interval(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        begin, length = at[0], at[1] / substeps
-        carry = jax.lax.fori_loop(0, substeps, lambda number, carry: step(begin + number * length, length, carry), carry)
-        return carry, carry
-
-    (_, reached), (states, alive) = jax.lax.scan(interval, (start, jnp.asarray(True)), (times[:-1], jnp.diff(times)))
+    lengths = jnp.diff(times) / substeps
+    begins = times[:-1, None] + lengths[:, None] * jnp.arange(substeps, dtype=times.dtype)[None]
+    (_, reached), path = jax.lax.scan(step, (start, jnp.asarray(True)), (begins.ravel(), jnp.repeat(lengths, substeps)))
+    states, alive = (each[substeps - 1 :: substeps] for each in path)
     states = scale[None] * jnp.concatenate([start[None], jnp.where(alive[:, None], states, jnp.inf)])
     return Path(states, jnp.asarray((times.size - 1) * substeps), jnp.where(reached, 0, 1))
+
+
+def runge_kutta(slope: Callable[[Any, Any], Any], t: Any, length: Any, state: Any) -> Any:
+    """The change of `state` over one step of the classical method, traced or on the host."""
+    now, change = 0.0 * state, 0.0 * state
+    for place, weight in RUNGE_KUTTA:
+        now = length * slope(t + place * length, state + place * now)
+        change = change + weight * now
+    return change
 
 
 def _terms(slope: Any, solver: str) -> diffrax.AbstractTerm:

@@ -189,12 +189,12 @@ def maximise(library: Library, windows: Windows, coefficients: np.ndarray, known
     steps (multiple shooting: Bock 1983); gaps between windows are penalised on the scale `windows.leap`. Derivatives come from the
     variational equations, integrated with the states. States are eliminated, so each step costs a banded solve.
     """
-    return _maximised(Fit(library, windows, known, windows.substeps, coefficients, windows.starts, np.inf), steps)
+    return maximised(Fit(library, windows, known, windows.substeps, coefficients, windows.starts, np.inf), steps)
 
 
 def again(fit: Fit, coefficients: np.ndarray) -> Fit:
     """The fit that `maximise` reaches from the states of another one, and from other coefficients."""
-    return _maximised(replace(fit, coefficients=coefficients), STEPS)
+    return maximised(replace(fit, coefficients=coefficients), STEPS)
 
 
 def joined(fit: Fit) -> Fit:
@@ -204,11 +204,12 @@ def joined(fit: Fit) -> Fit:
     solution through all the data would show.
     """
     for _ in range(TIES):
-        fit = _maximised(replace(fit, windows=fit.windows._replace(leap=TIE * fit.windows.leap)), JOINING_STEPS)
+        fit = maximised(replace(fit, windows=fit.windows._replace(leap=TIE * fit.windows.leap)), JOINING_STEPS)
     return fit
 
 
-def _maximised(fit: Fit, steps: int) -> Fit:
+def maximised(fit: Fit, steps: int) -> Fit:
+    """The fit that at most `steps` of Levenberg-Marquardt reach from another one."""
     support = np.flatnonzero(fit.coefficients.ravel())
     pieces = _linearised(fit, support)
     damping = 1e-3

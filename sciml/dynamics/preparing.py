@@ -83,8 +83,7 @@ def prepare(
     else:
         integrator = integrator.model_copy(update={"solver": EXPLICIT[0]})
     stages = [stage.with_integrator(training) for stage in stages]
-    for stage in stages:
-        check_start(stage)
+    check_start(stages[0])
     return Discovery(
         name or (problem.name if problem is not None else "series"),
         train_series, held_out, field, noise, stages, resolve_phases(phases, stages), settings, integrator,

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from scipy.special import stdtrit
 
+from sciml.device import put
 from sciml.dynamics import levenberg_marquardt
 from sciml.dynamics.shooting import Shooting
 from sciml.jacobian import Linearised
@@ -84,43 +85,42 @@ def refit(shooting: Shooting, theta: Array | np.ndarray, steps: int = 100, round
     solver does not reach all measured times.
     """
     sigma, found, taken = shooting.sigma, None, 0
-    theta = jnp.asarray(theta, shooting.dtype)
-    fit = jax.jit(lambda theta, sigma: levenberg_marquardt.minimise(lambda at: shooting.linearise(at, sigma), theta, steps))
+    linearise = jax.jit(shooting.linearise)
     for _ in range(rounds):
-        found = fit(theta, sigma)
-        theta, taken = found.theta, taken + int(found.step)
+        found = levenberg_marquardt.minimise(lambda theta, sigma=sigma: linearise(theta, sigma), theta, steps)
+        theta, taken = found.theta, taken + found.steps
         if shooting.lost(found.residuals):
             return _unreached(shooting, found.theta, np.asarray(sigma), taken)
         before, left = np.asarray(sigma), _degrees(shooting, found.jacobian)
-        sigma = noise_level(shooting, shooting.misfits(np.asarray(found.residuals), before), left)
+        sigma = noise_level(shooting, shooting.misfits(found.residuals, before), left)
         if np.max(np.abs(np.log(np.asarray(sigma) / before))) < SETTLED:
             break
     assert found is not None
     return _describe(shooting, found, np.asarray(sigma), taken)
 
 
-def _unreached(shooting: Shooting, theta: Array, sigma: np.ndarray, steps: int) -> Refit:
+def _unreached(shooting: Shooting, theta: np.ndarray, sigma: np.ndarray, steps: int) -> Refit:
     """A fit whose solution does not reach all measured times: it says nothing about what the data determine."""
     values = {name: Coefficient(float(value), None, None, None, UNREACHED) for name, value in shooting.unknowns(theta).items()}
     correlation, covariance = (np.full((size, size), np.nan) for size in (len(values), theta.size))
-    return Refit(np.asarray(theta), sigma, values, correlation, covariance, float("nan"), False, steps)
+    return Refit(theta, sigma, values, correlation, covariance, float("nan"), False, steps)
 
 
-def _describe(shooting: Shooting, found: levenberg_marquardt.State, sigma: np.ndarray, steps: int) -> Refit:
+def _describe(shooting: Shooting, found: levenberg_marquardt.Minimum, sigma: np.ndarray, steps: int) -> Refit:
     """How well the data determine a fit."""
-    theta, residuals, jacobian = found.theta, found.residuals, found.jacobian
-    columns = jnp.linalg.norm(jacobian, axis=0)
-    columns = jnp.where(columns > 0, columns, 1.0)
-    rows = Linearised(residuals, jacobian / columns[None], jnp.ones_like(residuals), shooting.measured_rows())
-    covariance, free, _, left = (np.asarray(each) for each in spread(rows, np.arange(theta.size)))
+    theta, residuals = found.theta, found.residuals
+    columns = np.linalg.norm(found.jacobian, axis=0)
+    columns = np.where(columns > 0, columns, 1.0)
+    rows = Linearised(*map(put, (residuals, found.jacobian / columns, np.ones_like(residuals), shooting.measured_rows())))
+    covariance, free, _, left = (np.asarray(each) for each in jax.jit(lambda rows: spread(rows, np.arange(theta.size)))(rows))
     covariance = covariance / np.outer(columns, columns)
     unclear = lambda slopes: why_not(float(free[np.abs(slopes) > 0].max(initial=0.0)), float(left))  # noqa: E731
     coefficients, correlation = _coefficients(shooting, theta, covariance, float(left), unclear)
-    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, float(left), bool(found.converged), steps)
+    return Refit(theta, sigma, coefficients, correlation, covariance, float(left), found.converged, steps)
 
 
 def _coefficients(
-    shooting: Shooting, theta: Array, covariance: np.ndarray, left: float, unclear: Callable[[np.ndarray], str | None]
+    shooting: Shooting, theta: np.ndarray, covariance: np.ndarray, left: float, unclear: Callable[[np.ndarray], str | None]
 ) -> tuple[dict[str, Coefficient], np.ndarray]:
     """The named coefficients and their correlation `(k, k)`; `unclear` says why the one with these derivatives `(P,)` has no interval."""
     values = {name: float(value) for name, value in shooting.unknowns(theta).items()}
@@ -150,7 +150,7 @@ def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray)
     The covariance is zero beyond `DENSE_LIMIT` numbers, for a user's own field, which has no prior, and where the solver does not reach
     all measured times.
     """
-    theta, sigma, left = jnp.asarray(theta, shooting.dtype), shooting.sigma, float("nan")
+    theta, sigma, left = np.asarray(theta), shooting.sigma, float("nan")
     size = theta.size
     covariance = np.zeros((size, size))
     linearise = jax.jit(shooting.linearise)
@@ -164,7 +164,7 @@ def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray)
     if known:
         covariance, left = _laplace(shooting, linearise(theta, sigma)[1])
     coefficients, correlation = _coefficients(shooting, theta, covariance, left if known else 1.0, lambda _: reason)
-    return Refit(np.asarray(theta), np.asarray(sigma), coefficients, correlation, covariance, left, True, 0)
+    return Refit(theta, np.asarray(sigma), coefficients, correlation, covariance, left, True, 0)
 
 
 def _laplace(shooting: Shooting, jacobian: Array) -> tuple[np.ndarray, float]:
@@ -181,7 +181,7 @@ def recall(
     shooting: Shooting, theta: np.ndarray, covariance: np.ndarray, coefficients: Mapping[str, Mapping[str, Any]], converged: bool
 ) -> Refit:
     """A refit from what was kept of it."""
-    slopes = _slopes(shooting, jnp.asarray(theta, shooting.dtype))
+    slopes = _slopes(shooting, theta)
     named = {name: Coefficient(*(row[part] for part in Coefficient._fields)) for name, row in coefficients.items()}
     sigma = np.asarray(shooting.sigma)
     return Refit(theta, sigma, named, _correlation(slopes @ covariance @ slopes.T), covariance, float("nan"), converged, 0)
@@ -196,21 +196,21 @@ def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:
     return jnp.asarray(np.maximum(level, QUIETEST * sizes), shooting.dtype)
 
 
-def _slopes(shooting: Shooting, theta: Array) -> np.ndarray:
+def _slopes(shooting: Shooting, theta: np.ndarray) -> np.ndarray:
     """Derivatives `(k, P)` of the named coefficients."""
     names = tuple(shooting.unknowns(theta))
     if not names:
         return np.zeros((0, theta.size))
-    return np.asarray(jax.jacobian(lambda theta: jnp.stack([shooting.unknowns(theta)[name] for name in names]))(theta))
+    slopes = jax.jit(jax.jacobian(lambda theta: jnp.stack([shooting.unknowns(theta)[name] for name in names])))
+    return np.asarray(slopes(put(theta, shooting.dtype)))
 
 
-def _degrees(shooting: Shooting, jacobian: Array) -> float:
+def _degrees(shooting: Shooting, jacobian: np.ndarray) -> float:
     """Measured values minus the trace of the part of the hat matrix that belongs to them."""
-    columns = jnp.linalg.norm(jacobian, axis=0)
-    scaled = jacobian / jnp.where(columns > 0, columns, 1.0)[None]
-    left, sizes, _ = jnp.linalg.svd(scaled, full_matrices=False)
+    columns = np.linalg.norm(jacobian, axis=0)
+    left, sizes, _ = np.linalg.svd(jacobian / np.where(columns > 0, columns, 1.0), full_matrices=False)
     used = left[shooting.measured_rows()][:, sizes > 1e-10 * sizes[0]]
-    return float(shooting.measured - jnp.sum(used**2))
+    return float(shooting.measured - np.sum(used**2))
 
 
 def _correlation(covariance: np.ndarray) -> np.ndarray:

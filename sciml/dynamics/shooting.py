@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 
-from sciml.device import put
-from sciml.dynamics.integrate import Path, integrate, interpolate
+from sciml.device import put, random_key
+from sciml.dynamics.integrate import RUNAWAY, Path, integrate, interpolate, runge_kutta
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.vector_fields import VectorField, precisions
-from sciml.nets.model import trainable_mask
+from sciml.nets.model import flattened, trainable_mask
 from sciml.objective import MICRO_BATCHES, Evaluation, Instance, Validation
 from sciml.settings import Integrator
 
@@ -113,15 +113,15 @@ class Shooting:
         self.field, self.series, self.noise, self.integrator = field, series, noise, integrator
         self.windows = cut(series, intervals)
         self.intervals = intervals
-        self.dtype = jnp.zeros(()).dtype
+        self.dtype = put(0.0).dtype
         size = np.nanstd(np.asarray(noise.scale(put(np.concatenate(series.values)))), axis=0)
         self.channel_size = put(np.where(size > 0, size, 1.0), self.dtype)
         """Standard deviation of each channel, `(channels,)`, on the noise's scale."""
         self.anchors, self.scale, self.sigma = (put(each, self.dtype) for each in (anchors, scale, sigma))
         self.continuity = float(continuity)
-        self.seed, self.instance = seed, Instance(jax.random.key(seed), (), None)
+        self.seed, self.instance = seed, Instance(random_key(seed), (), None)
         trainable, self._fixed = eqx.partition(field, trainable_mask(field))
-        start, self.unravel = ravel_pytree(trainable)
+        start, self.unravel = flattened(trainable)
         self.field_start = start
         self.field_size, self.count = int(start.size), len(self.windows.first)
         self.start = put(np.concatenate([start, np.zeros(self.count * self.states)]), self.dtype)
@@ -133,6 +133,7 @@ class Shooting:
         self.components = ("data", "continuity", "prior") if self.has_prior else ("data", "continuity")
         self.weights = put([1.0] * len(self.components), self.dtype)
         self._arrays = jax.tree.map(put, self.windows)
+        self._slopes = jax.jit(jax.vmap(lambda t, state, times, controls: field(t, state, interpolate(times, controls, t))))
         self._forward = self.field_size + self.states <= FORWARD
 
     @property
@@ -182,7 +183,7 @@ class Shooting:
 
     # -- the parts of theta -------------------------------------------------------------------------------------------
 
-    def field_of(self, theta: Array) -> Any:
+    def field_of(self, theta: Array | np.ndarray) -> Any:
         """The vector field at `theta`."""
         return eqx.combine(self.unravel(theta[: self.field_size]), self._fixed)
 
@@ -190,14 +191,14 @@ class Shooting:
         """`(W, states)`."""
         return theta[self.field_size :].reshape(self.count, self.states)
 
-    def unknowns(self, theta: Array) -> dict[str, Array]:
+    def unknowns(self, theta: Array | np.ndarray) -> dict[str, Array]:
         """Values of the field's named coefficients."""
         return self.field_of(theta).coefficients()
 
     def paths(self, theta: Array) -> Path:
         """States at the times of all windows, `(W, m, states)`."""
         run = lambda raw, anchor, window: self._path(theta[: self.field_size], raw, anchor, window)  # noqa: E731
-        return jax.vmap(run)(self.raw_states(theta), self.anchors, self._arrays)
+        return self._each(run, self.raw_states(theta), self.anchors, self._arrays)
 
     def paths_at(self, theta: Array, times: Array) -> Array:
         """States at other times `(W, n)`, which begin where the windows do: `(W, n, states)`."""
@@ -207,7 +208,34 @@ class Shooting:
             inputs = jax.vmap(lambda t: interpolate(times, controls, t))(at)
             return self._path(theta[: self.field_size], raw, anchor, window._replace(times=at, controls=inputs)).states
 
-        return jax.vmap(run)(self.raw_states(theta), self.anchors, self._arrays, times)
+        return self._each(run, self.raw_states(theta), self.anchors, self._arrays, times)
+
+    def slopes(self, t: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """The field as it starts, at one time `(W,)` and state `(W, states)` per window: `(W, states)`."""
+        return np.asarray(self._slopes(t, states, self.windows.times, self.windows.controls))
+
+    def followed(self, substeps: int) -> np.ndarray:
+        """States in units of their size from the anchors on, `(W, m, states)`, by `substeps` fixed steps between two times.
+
+        Computed on the host, so that only the field is compiled, whatever the number of steps.
+        """
+        times, scale = self.windows.times, np.asarray(self.scale)
+        lengths = np.diff(times, axis=1)[..., None] / substeps
+
+        def slope(t: np.ndarray, state: np.ndarray) -> np.ndarray:
+            return self.slopes(t[:, 0], scale * state) / scale
+
+        anchors = np.asarray(self.anchors)
+        starts = [self.field.start(anchor) if first else anchor for anchor, first in zip(anchors, self.windows.first, strict=True)]
+        states = [np.stack(starts) / scale]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for number in range(times.shape[1] - 1):
+                state = states[-1]
+                for step in range(substeps):
+                    length = lengths[:, number]
+                    state = state + runge_kutta(slope, times[:, number, None] + step * length, length, state)
+                states.append(np.where(np.abs(state) < RUNAWAY, state, np.inf))
+        return np.stack(states, axis=1)
 
     def predictions(self, theta: Array) -> Array:
         """What the channels would show at the times of all windows, without noise: `(W, m, channels)`."""
@@ -238,13 +266,13 @@ class Shooting:
         jacobian = jnp.concatenate([part.reshape(-1, theta.size) for part in (jacobian_data, jacobian_gaps)])
         return rows, jnp.where(jnp.isfinite(jacobian), jacobian, 0.0)
 
-    def measured_rows(self) -> Array:
+    def measured_rows(self) -> np.ndarray:
         """`(N,)`: which rows of `linearise` are measured values."""
-        return jnp.concatenate([self._arrays.mask.ravel(), jnp.zeros(self.count * self.states, bool)])
+        return np.concatenate([self.windows.mask.ravel(), np.zeros(self.count * self.states, bool)])
 
-    def lost(self, residuals: Array) -> bool:
+    def lost(self, residuals: ArrayLike) -> bool:
         """Whether the solver did not reach a measured value, from the residuals of `linearise`."""
-        return bool(jnp.any(self.measured_rows() & (jnp.abs(residuals) >= LOST)))
+        return bool(np.any(self.measured_rows() & (np.abs(residuals) >= LOST)))
 
     def misfits(self, residuals: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """Measured minus predicted on the noise's scale, `(W, m, channels)`, from the residuals of `linearise`; zero where not measured."""
@@ -357,10 +385,17 @@ class Shooting:
         parts = jnp.stack([weights @ jnp.where(data, rows**2, 0.0), weights @ jnp.where(data, 0.0, rows**2)], axis=1)
         return parts, 2.0 * (weights * rows[None]) @ jacobian
 
+    def _each(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A function of one window, for all of them; where there is only one, nothing is compiled for a dimension of windows."""
+        if self.count > 1:
+            return jax.vmap(function)(*arguments)
+        found = function(*jax.tree.map(lambda array: array[0], arguments))
+        return jax.tree.map(lambda array: array[None], found)
+
     def _rows(self, theta: Array, sigma: Array, adjoint: Any = None) -> tuple[Array, Array]:
         """Residuals of the data `(W, m, channels)` and the windows' last states as distances `(W, states)`."""
         run = lambda raw, anchor, window: self._window(theta[: self.field_size], raw, anchor, window, sigma, adjoint)  # noqa: E731
-        return jax.vmap(run)(self.raw_states(theta), self.anchors, self._arrays)
+        return self._each(run, self.raw_states(theta), self.anchors, self._arrays)
 
     def _differentiated(self, theta: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
         """The same with their derivatives `(..., P_field + states)` by what a window itself depends on."""
@@ -374,7 +409,7 @@ class Shooting:
             slopes, values = jax.jacfwd(both, has_aux=True)(own)
             return *values, *slopes
 
-        return jax.vmap(one)(self.raw_states(theta), self.anchors, self._arrays)
+        return self._each(one, self.raw_states(theta), self.anchors, self._arrays)
 
     def _window(self, field: Array, raw: Array, anchor: Array, window: Windows, sigma: Array, adjoint: Any) -> tuple[Array, Array]:
         path = self._path(field, raw, anchor, window, adjoint)
@@ -409,6 +444,8 @@ class Shooting:
 
     def _gaps(self, theta: Array, ends: Array, sigma: Array) -> Array:
         """Where windows do not join, in units of the tolerance: `(W, states)`, zero where no window follows."""
+        if not self.windows.linked.any():
+            return jnp.zeros_like(ends)
         starts = jax.vmap(lambda raw, anchor: self._distance(self._state(raw, anchor)))(self.raw_states(theta), self.anchors)
         gaps = (ends - jnp.roll(starts, -1, axis=0)) / self._gap_tolerance(sigma)[None]
         return jnp.where(self._arrays.linked[:, None], gaps, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax import Array
 from sciml.dynamics import equations
 from sciml.dynamics.candidate import Candidate, achievable_variance, descended, noise_variance, propose
 from sciml.dynamics.growing import grow
+from sciml.dynamics.held_out import not_outpredicted, prediction_error
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import LEAP, KnownField, Windows, cut, joined, states_of
 from sciml.dynamics.saturation import saturating_library
@@ -45,6 +46,9 @@ class SparseModel:
     """`(terms, states)`; NaN where a term is left out."""
     inclusion: np.ndarray
     """`(terms, states)`: how often resamples of the data choose the term; NaN where `resamples` was 0."""
+    cross_validation: float | None
+    """Root mean square error with which each fifth of the data is predicted from the rest, in units of the error of the fit to all, but at
+    least of the noise around the smoothed data: about one, or less without noise, where the model holds. None for too few data."""
     names: tuple[str, ...]
     noise: np.ndarray
     """`(states,)`: standard deviation of the measurements around the trajectory."""
@@ -110,7 +114,8 @@ def discover_sparse(
     """A sparse model of the series: smoothing, weak-form regression, then maximum likelihood through short integrations.
 
     Where one solution per trajectory follows the data, coefficients and standard errors are those of its least-squares fit.
-    `library` defaults to `default_libraries`; of several libraries the information criterion chooses. `known` is a part of the
+    `library` defaults to `default_libraries`; of several libraries whose models predict held-out parts of the data equally well, the
+    information criterion chooses. `known` is a part of the
     right-hand side that is given (made of jax.numpy, `(..., variables) -> (..., states)`). `resamples` counts the bootstrap resamples
     behind the inclusion probabilities. Raises `ProblemError` for a series that cannot be smoothed.
     """
@@ -118,9 +123,11 @@ def discover_sparse(
     given = (library,) if isinstance(library, Library) else library or default_libraries(series, smoothed, known)
     grown = _grown(series, given, known)
     windows, starts = grown or (cut(series, smoothed), [(each, regress(series, smoothed, each, known)) for each in given])
-    best = _best([propose(each, windows, coefficients, known) for each, coefficients in starts])
+    proposed = [propose(each, windows, coefficients, known) for each, coefficients in starts]
+    best = _best(not_outpredicted(proposed))
     states = states_of(best.fit, series) if grown and np.isfinite(best.fit.squares) else None
-    return _model(series, windows, best, _stability(best, resamples, seed), states)
+    unseen = prediction_error(replace(best.fit, windows=best.fit.windows._replace(leap=windows.leap)))
+    return _model(series, windows, best, _stability(best, resamples, seed), unseen, states)
 
 
 def _grown(
@@ -187,7 +194,12 @@ def _stability(best: Candidate, resamples: int, seed: int) -> np.ndarray:
 
 
 def _model(
-    series: TimeSeries, windows: Windows, best: Candidate, inclusion: np.ndarray, states: tuple[np.ndarray, ...] | None
+    series: TimeSeries,
+    windows: Windows,
+    best: Candidate,
+    inclusion: np.ndarray,
+    unseen: float | None,
+    states: tuple[np.ndarray, ...] | None,
 ) -> SparseModel:
     coefficients = best.fit.coefficients
     support = np.flatnonzero(coefficients.ravel())
@@ -201,6 +213,7 @@ def _model(
         coefficients,
         errors.reshape(coefficients.shape),
         inclusion,
+        unseen,
         series.names,
         noise,
         best.information(noise_variance((best,))),

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from sciml.dynamics.first_look import Start
-from sciml.dynamics.integrate import FIXED, MOST_SUBSTEPS
+from sciml.dynamics.integrate import FIXED
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting, cut
@@ -28,6 +28,9 @@ DENSE_LIMIT = 1500
 
 BRIEF = 8
 """Sampling intervals per window, at most, where much happens between two samples."""
+
+MOST_SUBSTEPS = 16
+"""Fixed steps between two times of a series, at most."""
 
 FEW = 100
 """Trainable numbers of a field up to which the Gauss-Newton refit is the second phase."""
@@ -98,16 +101,11 @@ def fixed_steps(stage: Shooting) -> Integrator | None:
 
     Twice as many as the start needs: training changes the field, and what was found is refitted with controlled steps.
     """
-
-    def with_substeps(substeps: int | Array) -> Integrator:
-        return stage.integrator.model_copy(update={"solver": FIXED, "substeps": substeps})
-
-    follow = jax.jit(lambda theta, substeps: stage.with_integrator(with_substeps(substeps)).paths(theta).states)
     before, substeps = None, 1
     while substeps <= MOST_SUBSTEPS:
-        states = np.asarray(follow(stage.start, substeps)) / np.asarray(stage.scale)
+        states = stage.followed(substeps)
         if before is not None and np.isfinite(states).all() and np.max(np.abs(states - before)) < 10 * stage.integrator.rtol:
-            return with_substeps(substeps)
+            return stage.integrator.model_copy(update={"solver": FIXED, "substeps": substeps})
         before, substeps = states, 2 * substeps
     return None
 
@@ -115,8 +113,8 @@ def fixed_steps(stage: Shooting) -> Integrator | None:
 def check_start(stage: Shooting) -> None:
     """Raises `ProblemError` where the field, or what is observed of it, cannot even be evaluated at the data."""
     field, anchors, windows = stage.field, stage.anchors, stage.windows
-    jax.eval_shape(field.observe, anchors[0])
-    slopes = np.asarray(jax.jit(jax.vmap(field))(windows.times[:, 0], anchors, windows.controls[:, 0]))
+    jax.eval_shape(field.observe, jax.ShapeDtypeStruct(anchors.shape[1:], anchors.dtype))
+    slopes = stage.slopes(windows.times[:, 0], np.asarray(anchors))
     if not np.isfinite(slopes).all():
         window = int(np.argwhere(~np.isfinite(slopes).all(axis=1))[0, 0])
         at = ", ".join(f"{name} = {float(value):.4g}" for name, value in zip(field.states, anchors[window], strict=True))

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
+from sciml.device import put, random_key
 from sciml.dynamics import levenberg_marquardt, vector_fields
 from sciml.dynamics.first_look import Start, velocity
 from sciml.dynamics.library import Library
@@ -22,7 +22,7 @@ from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.starting_terms import sparse_start
 from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, SparseLibrary, Universal, VectorField
 from sciml.errors import ProblemError
-from sciml.nets.model import trainable_mask
+from sciml.nets.model import flattened, trainable_mask
 from sciml.settings import GivenField, NeuralField, SparseField, UniversalField
 
 FieldSettings = GivenField | SparseField | NeuralField | UniversalField
@@ -58,7 +58,7 @@ def build_field(
         return _of_module(module, series, states, begin), begin
     if isinstance(settings, SparseField):
         start = sparse_start(series, noise, settings, libraries)
-        field = SparseLibrary(start.library, start.coefficients, states, series.names, start.inclusion)
+        field = SparseLibrary(start.library, start.coefficients, states, series.names, start.inclusion, start.cross_validation)
         return field, begin if start.states is None else replace(begin, states=start.states, sigma=start.sigma, brief=True)
     return _described(settings, problem, series, states, begin, seed), begin
 
@@ -78,7 +78,7 @@ def _described(
         assert problem is not None
         return Given(problem)
     scaling, inputs = _scaling(series, begin), len(states) + len(series.control_names)
-    key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
+    key = jax.random.fold_in(random_key(seed), 1 << 30)
     if isinstance(settings, NeuralField) and settings.second_order:
         net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
         return SecondOrder(network=net, scaling=scaling, states=states, channels=series.names)
@@ -102,20 +102,21 @@ def match(field: VectorField, series: TimeSeries, begin: Start, steps: int = 40)
     size = np.std(slopes, axis=0)
     size = np.where(size > 0, size, 1.0)
 
-    def matched(trainable: Any, *rows: Array) -> Any:
-        start, unravel = ravel_pytree(trainable)
+    start, unravel = flattened(trainable)
 
-        def misfit(theta: Array, t: Array, state: Array, controls: Array, slope: Array, there: Array) -> Array:
-            model = eqx.combine(unravel(theta), fixed)
-            return jnp.where(there, (model(t, state, controls) - slope) / size, 0.0)
+    def misfit(theta: Array, t: Array, state: Array, controls: Array, slope: Array, there: Array) -> Array:
+        model = eqx.combine(unravel(theta), fixed)
+        return jnp.where(there, (model(t, state, controls) - slope) / size, 0.0)
 
-        def linearise(theta: Array) -> tuple[Array, Array]:
-            residuals, jacobian = jax.vmap(lambda *row: (misfit(theta, *row), jax.jacrev(misfit)(theta, *row)))(*rows)
-            return residuals.ravel(), jacobian.reshape(-1, theta.size)
+    @jax.jit
+    def linearise(theta: Array, rows: tuple[Array, ...]) -> tuple[Array, Array]:
+        residuals, jacobian = jax.vmap(lambda *row: (misfit(theta, *row), jax.jacrev(misfit)(theta, *row)))(*rows)
+        return residuals.ravel(), jacobian.reshape(-1, theta.size)
 
-        return unravel(levenberg_marquardt.minimise(linearise, start, steps, 1e-4, PULL).theta)
-
-    return eqx.combine(jax.jit(matched)(trainable, times, states, controls, slopes, known), fixed)
+    rows = jax.tree.map(put, (times, states, controls, slopes, known))
+    matched = levenberg_marquardt.minimise(lambda theta: linearise(theta, rows), start, steps, 1e-4, PULL).theta
+    moved = jax.tree.map(lambda new, old: put(new, old.dtype), unravel(matched), trainable)
+    return eqx.combine(moved, fixed)
 
 
 def _scaling(series: TimeSeries, begin: Start) -> Scaling:

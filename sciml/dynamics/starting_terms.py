@@ -24,6 +24,8 @@ class SparseStart(NamedTuple):
     """`(terms, states)`."""
     inclusion: np.ndarray
     """`(terms, states)`: how often resamples of the data choose a term."""
+    cross_validation: float | None = None
+    """How well parts of the data are predicted from the rest; see `SparseModel`."""
     states: tuple[np.ndarray, ...] | None = None
     """`(n, states)` per trajectory at the measured times, where the model grew from the well sampled part of the data; then with"""
     sigma: np.ndarray | None = None
@@ -57,7 +59,7 @@ def sparse_start(series: TimeSeries, noise: Noise, settings: SparseField, librar
     """
     if libraries or settings.functions or not isinstance(noise, LogNormal):
         model = discover_sparse(series, libraries or _library(settings, series))
-        start = SparseStart(model.library, model.coefficients, model.inclusion)
+        start = SparseStart(model.library, model.coefficients, model.inclusion, model.cross_validation)
         return start._replace(states=model.states, sigma=model.noise) if isinstance(noise, Gaussian) else start
     logarithms = replace(series, values=tuple(np.log(values) for values in series.values))
     degrees = (1, 2) if settings.degree is None else (settings.degree - 1,)
@@ -99,7 +101,7 @@ def _from_growth_rates(model: SparseModel, series: TimeSeries) -> SparseStart:
     found = np.array([[entries.get((key, state), (0.0, 0.0)) for state in range(series.channels)] for key in terms])
     coefficients, inclusion = np.moveaxis(found.reshape(len(terms), series.channels, 2), -1, 0)
     states = None if model.states is None else tuple(np.exp(each) for each in model.states)
-    return SparseStart(library, coefficients, inclusion, states, model.noise)
+    return SparseStart(library, coefficients, inclusion, model.cross_validation, states, model.noise)
 
 
 def _library(settings: SparseField, series: TimeSeries) -> Library | None:

@@ -36,7 +36,7 @@ class VectorField(eqx.Module):
 
     def observe(self, state: Array) -> Array:
         """What the channels would show of a state, without noise: `(channels,)`. By default the states of the same names."""
-        return state[jnp.array([self.states.index(name) for name in self.channels])]
+        return state if self.channels == self.states else state[np.array([self.states.index(name) for name in self.channels])]
 
     def start(self, free: Array) -> Array:
         """The initial state, `free` `(states,)` where nothing more is known."""
@@ -176,6 +176,7 @@ class SparseLibrary(VectorField):
     """`(terms, states)`."""
     shares: tuple[float, ...] = eqx.field(static=True)
     """How often resamples choose each active term; empty where nobody counted."""
+    cross_validation: float | None = eqx.field(static=True)
     library: Library = eqx.field(static=True)
     states: tuple[str, ...] = eqx.field(static=True)
     channels: tuple[str, ...] = eqx.field(static=True)
@@ -187,9 +188,10 @@ class SparseLibrary(VectorField):
         states: tuple[str, ...],
         channels: tuple[str, ...],
         inclusion: np.ndarray | None = None,
+        cross_validation: float | None = None,
     ) -> None:
         """`coefficients` `(terms, states)`; a candidate is active where they are not zero. `inclusion` has the same shape."""
-        self.library, self.states, self.channels = library, states, channels
+        self.library, self.states, self.channels, self.cross_validation = library, states, channels, cross_validation
         self.active = np.asarray(coefficients) != 0
         chosen = np.asarray(coefficients, float)[self.active]
         self.sizes = tuple(np.abs(chosen).tolist())

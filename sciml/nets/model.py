@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sciml.derivatives import Jet, MultiIndex, add, multiply, nested
@@ -75,3 +78,19 @@ def trainable_mask(network: Network) -> Any:
         return jax.tree.map(lambda array: keep and eqx.is_inexact_array(array), node)
 
     return jax.tree.map(leaf, network, is_leaf=lambda node: isinstance(node, nnx.Variable))
+
+
+def flattened(tree: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
+    """All numbers of a pytree in one vector on the host, and the way back for such a vector, on the host or traced.
+
+    `jax.flatten_util.ravel_pytree` compiles programs for the shapes that it meets; this compiles nothing.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    shapes = [np.shape(leaf) for leaf in leaves]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+
+    def unflattened(flat: Any) -> Any:
+        places = zip([0, *ends[:-1].tolist()], ends.tolist(), shapes, strict=True)
+        return jax.tree.unflatten(structure, [flat[begin:end].reshape(shape) for begin, end, shape in places])
+
+    return np.concatenate([np.ravel(leaf) for leaf in leaves] or [np.zeros(0)]), unflattened

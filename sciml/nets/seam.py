@@ -12,6 +12,7 @@ from jax import Array
 from jax.scipy.special import erfc
 
 from sciml.derivatives import chain
+from sciml.device import random_key
 from sciml.domain import TIME
 from sciml.problem import Derivative, Problem
 
@@ -118,7 +119,7 @@ def _diffusivity(problem: Problem, name: str, axis: int) -> float | None:
     if problem.unknowns or rate not in problem.needs or bend not in higher or any(need.index != bend.index for need in higher):
         return None
     points = _samples(problem)
-    keys = jax.random.split(jax.random.key(1), len(problem.needs))
+    keys = jax.random.split(random_key(1), len(problem.needs))
     values = {
         need: jax.random.uniform(key, points.shape[:1], points.dtype, 0.1, 0.9) for need, key in zip(problem.needs, keys, strict=True)
     }
@@ -143,4 +144,4 @@ def _diffusivity(problem: Problem, name: str, axis: int) -> float | None:
 
 def _samples(problem: Problem) -> Array:
     domain = problem.domain
-    return jax.random.uniform(jax.random.key(0), (64, domain.dimension), minval=jnp.asarray(domain.lower), maxval=jnp.asarray(domain.upper))
+    return jax.random.uniform(random_key(0), (64, domain.dimension), minval=jnp.asarray(domain.lower), maxval=jnp.asarray(domain.upper))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from sciml.device import put
 from sciml.objective import Evaluation, Trainable
 from sciml.optim import noise, plateau
 from sciml.optim.noise import NoiseState, Windows
@@ -53,7 +54,7 @@ class FirstOrder:
     def __init__(self, objective: Trainable, settings: Adam, counts: Mapping[str, int], next_counts: Mapping[str, int]) -> None:
         self.objective, self.settings, self.counts = objective, settings, counts
         shares = [counts[term.count] / next_counts[term.count] if term.count in counts else 1.0 for term in objective.terms]
-        self.shares = jnp.asarray(shares)
+        self.shares = put(shares)
         """This phase's points over the next phase's, by which the noise of each term shrinks there."""
         rate = learning_rate(settings)
         self.transform = getattr(optax, settings.optimizer)(rate)
@@ -109,7 +110,7 @@ class FirstOrder:
         stepped = self._observe(moved, evaluation)
         keep = stepped.step % KEEP_EVERY == 0
         stepped = stepped._replace(good=_where(keep, (state.theta, state.optimizer), state.good))
-        return _where(finite, stepped, _roll_back(state))
+        return jax.lax.cond(finite, lambda: stepped, lambda: _roll_back(state))
 
     def _observe(self, state: AdamState, evaluation: Evaluation) -> AdamState:
         """Feeds the plateau of the learning rate and the triggers."""

@@ -13,9 +13,11 @@ to 1/batch) is below the threshold, for `patience` windows in a row (docs/decisi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sciml.settings import Noise
@@ -100,9 +102,9 @@ def record(windows: Windows, measured: Array, step: Array, trigger: NoiseState |
     return Windows(*(jnp.where(complete, after, before) for after, before in zip(closed, (sums, steps, *kept), strict=True)))
 
 
-def current_ratios(windows: Windows) -> Array:
-    """`(terms + 1,)`: of the latest window, or of the steps so far where none is complete."""
-    return jnp.where(windows.ends[-1] > 0, windows.ratios[-1], _ratio(*windows.sums))
+def current_ratios(windows: Windows) -> np.ndarray:
+    """`(terms + 1,)` from arrays on the host: of the latest window, or of the steps so far where none is complete."""
+    return np.asarray(windows.ratios[-1] if windows.ends[-1] > 0 else _ratio(*windows.sums, where=np.where))
 
 
 def part_length(settings: Noise) -> int:
@@ -110,9 +112,9 @@ def part_length(settings: Noise) -> int:
     return max(1, settings.window // SUBWINDOWS)
 
 
-def _ratio(variance: Array, signal: Array) -> Array:
+def _ratio(variance: Any, signal: Any, where: Callable[..., Any] = jnp.where) -> Any:
     """Infinite where no signal stands out of the noise."""
-    return jnp.where(signal > 0, variance / jnp.where(signal > 0, signal, 1.0), jnp.where(variance > 0, jnp.inf, 0.0))
+    return where(signal > 0, variance / where(signal > 0, signal, 1.0), where(variance > 0, np.inf, 0.0))
 
 
 def _close(state: NoiseState, settings: Noise) -> NoiseState:

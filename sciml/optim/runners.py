@@ -80,7 +80,6 @@ class FirstOrderRunner:
         self._advance = compiled(advance, donate_argnums=1)
         self._advance_lanes = compiled(lambda lanes: _unstacked(jax.vmap(advance)(*_stacked(lanes)), len(lanes)))
         self._begin = jax.jit(lambda theta, origin: _copied(self.phase.begin(theta, origin)))
-        self._ratios = jax.jit(current_ratios)
 
     def begin(self, instance: Instance, theta: Array, batch: None, origin: int, metric: None = None) -> AdamState:
         return self._begin(theta, origin)
@@ -107,7 +106,7 @@ class FirstOrderRunner:
 
     def read(self, instance: Instance, state: AdamState, batch: None) -> Reading:
         components, kept = np.asarray(state.components), jax.tree.map(np.asarray, state.windows)
-        ratios = np.asarray(self._ratios(state.windows))
+        ratios = current_ratios(kept)
         windows = tuple(
             Window(int(end), float(row[-1]), _known(bound), bool(armed), self._of_terms(row))
             for end, row, bound, armed in zip(kept.ends, kept.ratios, kept.bounds, kept.armed, strict=True)
@@ -195,9 +194,15 @@ class Programs:
             lambda instance, key, theta, growth: at(instance).redraw(key, theta, objective.counts("fixed", growth)), static_argnums=3
         )
         self.prepare = jax.jit(lambda instance, points: at(instance).prepare(points))
-        self.draw_validation = jax.jit(lambda instance, key: _fresh(at(instance), key))
+        self.draw_validation = jax.jit(lambda instance: _fresh(at(instance), jax.random.fold_in(instance.key, 1 << 20)))
+        self._named = bool(jax.eval_shape(objective.unknowns, objective.start))
+        self._unknowns = jax.jit(objective.unknowns)
         self.validate = compiled(lambda instance, theta, batch: at(instance).validate(theta, batch))
         self._runners: dict[Phase, FirstOrderRunner | SecondOrderRunner] = {}
+
+    def unknowns(self, theta: Array) -> dict[str, float]:
+        """Values of the unknown coefficients."""
+        return {name: float(value) for name, value in self._unknowns(theta).items()} if self._named else {}
 
     def runner(self, settings: Phase) -> Any:
         """The runner of all phases with these settings."""

@@ -75,6 +75,9 @@ def _cards(result: Result) -> Html:
         cards.append(
             card("Inside the band", inside, f"of the held-out values; the band is meant to hold {100 * result['forecast']['level']:.0f} %")
         )
+    if result.get("cross_validation") is not None:
+        note = "times the fit's own error: how far each fifth of the data is missed when predicted from the rest"
+        cards.append(card("Unseen parts", number(result["cross_validation"]), note))
     if seconds:
         cards.append(card("Time", duration(seconds.get("total")), join([duration(seconds.get("compile")), " of it compiling"])))
     return tag("div", *cards, class_="cards")

@@ -79,7 +79,9 @@ def _terms(result: Mapping[str, Any]) -> str:
     """How often resamples of the data choose the terms, least certain first."""
     found = {name: row["inclusion"] for name, row in (result.get("coefficients") or {}).items() if row.get("inclusion") is not None}
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in sorted(found.items(), key=lambda item: item[1]))
-    return f"chosen by resamples of the data: {shares}" if found else ""
+    unseen = result.get("cross_validation")
+    crossed = "" if unseen is None else f"; each fifth of the data predicted from the rest: {unseen:.3g} times the error of the fit"
+    return f"chosen by resamples of the data: {shares}{crossed}" if found else ""
 
 
 def _forecast(result: Mapping[str, Any]) -> str:

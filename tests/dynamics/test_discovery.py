@@ -207,6 +207,9 @@ def test_hares_and_lynxes_from_the_table_alone(tmp_path):
         assert 0.5 < each["inclusion"] <= 1
     loaded = sciml.load(run.directory)
     assert loaded.inclusion == pytest.approx({name: each["inclusion"] for name, each in found.items()})
+    assert loaded.cross_validation == pytest.approx(run.result["cross_validation"])
+    assert 0.5 < loaded.cross_validation < 3
+    assert "each fifth of the data predicted from the rest" in summary(run.directory, run.result)
     assert "Chosen by resamples of the data" in (run.directory / "report.html").read_text()
     assert "chosen by resamples of the data: " in summary(run.directory, run.result)
     held_out = run.result["scores"]["held_out"]
