@@ -25,6 +25,8 @@ SLIGHT = 0.01
 
 def not_outpredicted(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates but for those that another one outpredicts clearly; where too few windows can be left out, all of them."""
+    if len(candidates) < 2:
+        return list(candidates)
     errors = [prediction_errors(each.fit) for each in candidates]
     known = [each for each in errors if each is not None]
     beaten = lambda own: own is not None and any(_outpredicts(other, own) for other in known)  # noqa: E731

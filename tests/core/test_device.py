@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 from jaxlib.version import __version__ as jaxlib
 
@@ -102,6 +104,14 @@ def test_a_run_keeps_away_from_cores_to_which_others_are_bound(monkeypatch):
             assert device._freest(len(cores))[-1] == busy
             holder.stdin.close()
     assert sorted(device._freest(len(cores))) == cores
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 - 1, 2**31, -1])
+def test_random_keys_are_those_of_jax(seed):
+    ours, theirs = device.random_key(seed), jax.random.key(seed)
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(jax.random.key_data(ours), jax.random.key_data(theirs))
+    np.testing.assert_array_equal(jax.random.normal(ours, (3,)), jax.random.normal(theirs, (3,)))
 
 
 def test_a_precision_that_there_is_not():

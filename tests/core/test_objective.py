@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy import stats
 from small_problems import close, experiment, problem
 
 import sciml
 from sciml.errors import ProblemError
+from sciml.nets.model import flattened
 from sciml.objective import MICRO_BATCHES, Evaluation, Objective
 from sciml.sampling import draw_by_residual, shifted, sobol_integers
 
@@ -33,6 +35,17 @@ CONDITIONS = [
 @pytest.fixture(scope="module")
 def objective() -> Objective:
     return experiment(problem(BOX, CONDITIONS, equation), points=POINTS).objective
+
+
+def test_one_vector_of_all_numbers_and_back():
+    tree = {"b": jnp.arange(6.0).reshape(2, 3), "a": [jnp.array(7.0), np.zeros((0, 2))], "none": None}
+    flat, unflattened = flattened(tree)
+    theirs, _ = ravel_pytree(tree)
+    np.testing.assert_array_equal(flat, theirs)
+    for back in (unflattened(flat), jax.jit(unflattened)(flat)):
+        assert jax.tree.structure(back) == jax.tree.structure(tree)
+        jax.tree.map(np.testing.assert_array_equal, back, tree)
+    assert flattened({})[0].shape == (0,)
 
 
 def changed(objective: Objective, block: int | None = None, weights: dict | None = None) -> Objective:

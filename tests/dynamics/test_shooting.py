@@ -16,13 +16,13 @@ from sciml.dynamics.vector_fields import Given
 from sciml.settings import Integrator, NeuralField
 
 
-def shooting_of(problem, intervals, continuity=0.5):
+def shooting_of(problem, intervals, continuity=0.5, **integrator):
     series = problem.measured
     begin = look(series, problem.noise, problem.states, problem)
     windows = cut(series, intervals)
     anchors = np.stack([begin.states[index][row] for index, row in zip(windows.trajectory, windows.begin, strict=True)])
-    integrator = Integrator(solver="tsit5", rtol=1e-9, atol=1e-11)
-    return Shooting(Given(problem), series, problem.noise, integrator, intervals, anchors, begin.scale, begin.sigma, continuity)
+    settings = Integrator(**{"solver": "tsit5", "rtol": 1e-9, "atol": 1e-11} | integrator)
+    return Shooting(Given(problem), series, problem.noise, settings, intervals, anchors, begin.scale, begin.sigma, continuity)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,13 @@ def theta(shooting):
 @pytest.fixture(scope="module")
 def linearised(shooting, theta):
     return jax.jit(shooting.linearise)(theta, shooting.sigma)
+
+
+@pytest.mark.parametrize(("intervals", "substeps"), [(1, 1), (3, 2), (None, 4)])
+def test_fixed_steps_on_the_host_are_those_of_the_solver(intervals, substeps):
+    stage = shooting_of(LotkaVolterra(), intervals, solver="rk4", substeps=substeps)
+    compiled = np.asarray(jax.jit(stage.paths)(stage.start).states) / np.asarray(stage.scale)
+    np.testing.assert_allclose(stage.followed(substeps), compiled, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("intervals", [1, 3, 4, 7, None])
