@@ -84,16 +84,20 @@ def _cards(result: Result) -> Html:
 
 
 def _coefficients(found: Discovered, result: Result) -> Html:
-    rows, chosen = [], any(each.get("inclusion") is not None for each in result["coefficients"].values())
-    for name, each in result["coefficients"].items():
+    coefficients = result["coefficients"]
+    chosen, doubtful = (any(each.get(about) is not None for each in coefficients.values()) for about in ("inclusion", "reason"))
+    rows = []
+    for name, each in coefficients.items():
         interval = "–" if each["lower"] is None else join([number(each["lower"], 4), " to ", number(each["upper"], 4)])
         share = each.get("inclusion")
         shown = () if not chosen else ("–" if share is None else f"{100 * share:.0f} %",)
-        rows.append((symbol(name), number(each["value"], 5), number(each["standard_error"]), interval, *shown, each["reason"] or ""))
+        reason = (each["reason"] or "",) if doubtful else ()
+        rows.append((symbol(name), number(each["value"], 5), number(each["standard_error"]), interval, *shown, *reason))
     if not rows:
         return tag("p", "A network has no coefficients of its own meaning.")
     resampled = ("Chosen by resamples of the data",) if chosen else ()
-    header = ("Coefficient", "Value", "Standard error", "95 % interval", *resampled, "What these data cannot tell")
+    unidentified = ("What these data cannot tell",) if doubtful else ()
+    header = ("Coefficient", "Value", "Standard error", "95 % interval", *resampled, *unidentified)
     return join([table(header, rows, numbers=(1, 2)), _correlations(found)])
 
 
