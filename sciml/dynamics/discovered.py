@@ -47,9 +47,6 @@ CURVE = 60
 AHEAD = 0.25
 """How far beyond the data a forecast goes where nothing is held out and no times are given, as a share of their span."""
 
-UNPREDICTED = 2.0
-"""Error of prediction from the rest of the data, in units of the fit's own, beyond which the terms are doubted."""
-
 
 @dataclass(frozen=True)
 class Discovered:
@@ -73,7 +70,7 @@ class Discovered:
     @cached_property
     def vector_field(self) -> VectorField:
         """The fitted vector field."""
-        return self.shooting.field_of(jnp.asarray(self.fit.theta))
+        return self.shooting.field_of(jnp.asarray(self.fit.theta)).without_statistics()
 
     @property
     def coefficients(self) -> dict[str, Coefficient]:
@@ -87,9 +84,10 @@ class Discovered:
 
     @property
     def cross_validation(self) -> float | None:
-        """Root mean square error of each fifth of the data predicted from the rest, relative to the fit's own, at least to the noise.
+        """Root mean square error of each fifth of the data predicted from the rest, relative to the fit's own.
 
-        Of the model whose terms were chosen, before its last fit. None where no terms were chosen from the data, or the data are too few.
+        Of the model whose terms were chosen, before its last fit. Far above one where terms are wrong, and where one fifth alone tells a
+        coefficient. None where no terms were chosen from the data, the data are too few, or the fit is exact.
         """
         sparse = _sparse_part(self.shooting.field)
         return None if sparse is None else sparse.cross_validation
@@ -220,11 +218,6 @@ class Discovered:
             found.append(
                 f"undersampled: {100 * missed.missed[worst]:.0f} % of the values of {self.series.names[worst]} are far from what their "
                 "neighbours in time suggest; if these are no outliers, what happens between them rests on the model alone"
-            )
-        if (self.cross_validation or 0.0) > UNPREDICTED:
-            found.append(
-                f"parts of the data that a fit has not seen are missed {self.cross_validation:.2g} times as far as those that it has seen: "
-                "terms may be wrong, or too many"
             )
         if not self.joined:
             found.append(

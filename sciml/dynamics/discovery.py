@@ -21,7 +21,7 @@ from sciml.dynamics.shooting import Shooting
 from sciml.dynamics.stages import Before, carry
 from sciml.dynamics.starting_fields import FieldSettings
 from sciml.dynamics.vector_fields import SparseLibrary, Universal, VectorField
-from sciml.errors import Outcome
+from sciml.errors import Outcome, ProblemError
 from sciml.settings import Integrator, Phase
 from sciml.train import Snapshot, train
 
@@ -112,7 +112,9 @@ class Discovery:
     def restore(self, trainable: Array, stored: xarray.Dataset, result: Mapping[str, Any]) -> None:
         """Takes what was found for a state from a run's `solution.nc` and `result.json`, so that `solution` computes nothing."""
         about = stored.attrs
-        shooting = self._stage(trainable).with_windows(int(about["intervals"]) or None)
+        shooting = (self._stage(trainable) or self.stages[-1].with_integrator(self.integrator)).with_windows(
+            int(about["intervals"]) or None
+        )
         if "anchors" in stored:
             shooting = shooting.with_anchors(stored["anchors"].values)
         shooting = shooting.with_noise(stored["sigma"].values, float(about["continuity"]))
@@ -124,13 +126,16 @@ class Discovery:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _stage(self, theta: Array) -> Shooting:
-        """The stage that trained these numbers; the last one, where windows have changed since."""
-        fitting = (stage for stage in reversed(self.stages) if stage.parameters == theta.size)
-        return next(fitting, self.stages[-1]).with_integrator(self.integrator)
+    def _stage(self, theta: Array) -> Shooting | None:
+        """The stage that trained these numbers; None where none has as many."""
+        fitting = (stage.with_integrator(self.integrator) for stage in reversed(self.stages) if stage.parameters == theta.size)
+        return next(fitting, None)
 
     def _finish(self, theta: Array) -> Discovered:
         stage = self._stage(theta)
+        if stage is None:
+            counts = " or ".join(dict.fromkeys(str(stage.parameters) for stage in self.stages))
+            raise ProblemError(f"{self.name}: {theta.size} trained numbers do not fit its vector field, which has {counts}; train it anew")
         began = time.perf_counter()
         shooting, fit = (read_out if vector_fields.has_network(self.field) else join)(stage, theta)
         return Discovered(self.name, self.series, self.held_out, shooting, fit, time.perf_counter() - began)

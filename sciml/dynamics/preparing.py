@@ -22,7 +22,7 @@ from sciml.dynamics.stages import check_start, fixed_steps, lengths, resolve_pha
 from sciml.dynamics.starting_fields import FieldSettings, build_field, match, names_of_states
 from sciml.dynamics.starting_terms import own_libraries
 from sciml.dynamics.vector_fields import VectorField
-from sciml.errors import Outcome, ProblemError
+from sciml.errors import ConfigError, Outcome, ProblemError
 from sciml.settings import GivenField, Integrator, Phase, SparseField, UniversalField
 from sciml.settings import Shooting as ShootingSettings
 from sciml.solve import line, row
@@ -48,8 +48,12 @@ def prepare(
 
     `vector_field` is one of `sciml.settings`' fields, a library of candidate terms or several (`sciml.polynomials(("x", "y"), 3)`) for a
     series, or a module: a `VectorField`, or any Equinox or Flax NNX module that maps scaled states and controls to scaled derivatives.
-    Raises `ProblemError` for all that can be found before training.
+    `precision` has to be float64. Raises `ProblemError` for all that can be found before training.
     """
+    if precision != "float64":
+        raise ConfigError(
+            f'precision = "{precision}": terms are chosen, and fits refined, to digits that it has not; a discovery needs float64'
+        )
     configure(precision)
     problem = subject if isinstance(subject, Dynamics) else None
     series = problem.measured if problem is not None else subject
@@ -95,7 +99,7 @@ def discover(subject: TimeSeries | Dynamics, *, progress: bool = True, every: in
 
     `settings`: `hold_out` (last rows of each trajectory, forecast instead of fitted), `noise` (`Gaussian()`, `LogNormal()`, `Counts()`),
     `vector_field` (settings such as `sciml.NeuralField(hidden=1)`, a library of candidate terms, or a module), `shooting`, `integrator`,
-    `phases`, `seed`, `precision`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError`
+    `phases`, `seed`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError`
     for all that can be found before training, and `ConfigError` where this process already computes in another precision.
     """
     experiment = prepare(subject, **settings)

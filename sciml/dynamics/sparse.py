@@ -12,8 +12,8 @@ from jax import Array
 
 from sciml.dynamics import equations
 from sciml.dynamics.candidate import Candidate, achievable_variance, descended, noise_variance, propose
+from sciml.dynamics.cross_validation import not_outpredicted, prediction_error
 from sciml.dynamics.growing import grow
-from sciml.dynamics.held_out import not_outpredicted, prediction_error
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import LEAP, KnownField, Windows, cut, joined, states_of
 from sciml.dynamics.saturation import saturating_library
@@ -47,8 +47,8 @@ class SparseModel:
     inclusion: np.ndarray
     """`(terms, states)`: how often resamples of the data choose the term; NaN where `resamples` was 0."""
     cross_validation: float | None
-    """Root mean square error with which each fifth of the data is predicted from the rest, in units of the error of the fit to all, but at
-    least of the noise around the smoothed data: about one, or less without noise, where the model holds. None for too few data."""
+    """Root mean square error with which each fifth of the data is predicted from the rest, relative to that of the fit to all data. Far
+    above one where terms are wrong, and where one fifth alone tells a coefficient. None for too few data, and where the fit is exact."""
     names: tuple[str, ...]
     noise: np.ndarray
     """`(states,)`: standard deviation of the measurements around the trajectory."""
@@ -114,7 +114,7 @@ def discover_sparse(
     """A sparse model of the series: smoothing, weak-form regression, then maximum likelihood through short integrations.
 
     Where one solution per trajectory follows the data, coefficients and standard errors are those of its least-squares fit.
-    `library` defaults to `default_libraries`; of several libraries whose models predict held-out parts of the data equally well, the
+    `library` defaults to `default_libraries`; of several libraries whose models predict unseen parts of the data equally well, the
     information criterion chooses. `known` is a part of the
     right-hand side that is given (made of jax.numpy, `(..., variables) -> (..., states)`). `resamples` counts the bootstrap resamples
     behind the inclusion probabilities. Raises `ProblemError` for a series that cannot be smoothed.

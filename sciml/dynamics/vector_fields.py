@@ -54,6 +54,10 @@ class VectorField(eqx.Module):
         """How often resamples of the data choose a coefficient's term, 0 to 1; empty where no terms were chosen from resamples."""
         return {}
 
+    def without_statistics(self) -> VectorField:
+        """The same field, without what the data said of its choice: for other data."""
+        return self
+
 
 class Scaling(NamedTuple):
     """What brings a network's inputs and outputs to order one: mean and size of each state and control, and the time scale."""
@@ -145,6 +149,9 @@ class Universal(VectorField):
     def inclusion(self) -> dict[str, float]:
         return self.missing.inclusion()
 
+    def without_statistics(self) -> VectorField:
+        return Universal(self.known, self.missing.without_statistics())
+
 
 class SecondOrder(VectorField):
     """Newton's form: the states are the positions, then their velocities, and only the accelerations `(positions,)` are modelled.
@@ -214,6 +221,9 @@ class SparseLibrary(VectorField):
 
     def inclusion(self) -> dict[str, float]:
         return dict(zip(self._keys(), self.shares, strict=True)) if self.shares else {}
+
+    def without_statistics(self) -> VectorField:
+        return SparseLibrary(self.library, np.asarray(self.matrix()), self.states, self.channels)
 
     def _keys(self) -> list[str]:
         names = self.library.names()

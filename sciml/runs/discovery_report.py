@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sciml.errors import Outcome
 from sciml.runs import report
 from sciml.runs.html import Html, card, duration, join, listing, number, page, prose, section, symbol, table, tag
+from sciml.runs.summary import share_explained
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
@@ -54,18 +54,16 @@ def _summary(found: Discovered, result: Result) -> Html:
     return tag("header", tag("div", tag("h1", found.name), badge, class_="title"), tag("p", prose(lead), class_="lead"), _cards(result))
 
 
-def share_explained(r2: float | None) -> Html:
-    """An R², with as many digits as tell it from one."""
-    if r2 is None or not 0.9 <= r2 < 1:
-        return number(r2)
-    return number(r2, min(6, 1 + math.ceil(-math.log10(1 - r2))))
+def _share(r2: float | None) -> str:
+    """An R², typeset."""
+    return number(r2) if r2 is None or r2 < 0 else share_explained(r2)
 
 
 def _cards(result: Result) -> Html:
     scores, seconds = result.get("scores") or {}, result.get("seconds") or {}
     cards = []
     if "fit" in scores:
-        cards.append(card("R² of the fit", share_explained(scores["fit"]["model"]["r2"]), "on what was learned from"))
+        cards.append(card("R² of the fit", _share(scores["fit"]["model"]["r2"]), "on what was learned from"))
     if "held_out" in scores:
         model, rivals = scores["held_out"]["model"], {k: v for k, v in scores["held_out"].items() if k != "model"}
         best = min(rivals, key=lambda name: rivals[name]["rmse"])
@@ -114,7 +112,7 @@ def _scores(result: Result) -> Html:
     if not scores:
         return tag("p", "Nothing was held out: how good this forecast is has not been measured. Hold points out with hold_out.")
     rows = [
-        ("this model" if name == "model" else name, number(row["rmse"]), number(row["smape"]), share_explained(row["r2"]))
+        ("this model" if name == "model" else name, number(row["rmse"]), number(row["smape"]), _share(row["r2"]))
         for name, row in scores.items()
     ]
     return table(("On the held-out data", "Root mean square error", "sMAPE (0 to 200)", "R²"), rows, numbers=(1, 2, 3))

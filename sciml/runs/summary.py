@@ -10,6 +10,9 @@ from typing import Any
 from sciml.errors import CONVERGED, NO_BOUND, Outcome
 from sciml.runs.progress import duration
 
+ALMOST = 0.999999
+"""Shares above it are not told apart."""
+
 
 def summary(directory: Path, result: Mapping[str, Any]) -> str:
     """The end of a run in a few lines: outcome, error beside the reference's own, phases, switch, where everything is."""
@@ -72,7 +75,14 @@ def _fit(result: Mapping[str, Any]) -> str:
     if not score or score["r2"] is None:
         return ""
     noise = ", ".join(f"{name} {value:.3g}" for name, value in result["noise"].items() if name != "kind")
-    return f"R2 {score['r2']:.4f} on what was learned from; {result['noise']['kind']} noise {noise}"
+    return f"R2 {share_explained(score['r2'])} on what was learned from; {result['noise']['kind']} noise {noise}"
+
+
+def share_explained(r2: float) -> str:
+    """An R2, with as many digits as tell it from one."""
+    if r2 > ALMOST:
+        return f"> {ALMOST}"
+    return f"{r2:.{2 if r2 < 0.9 else 1 + math.ceil(-math.log10(1 - r2))}g}"
 
 
 def _terms(result: Mapping[str, Any]) -> str:
@@ -91,7 +101,7 @@ def _forecast(result: Mapping[str, Any]) -> str:
         return ""
     rivals = ", ".join(f"{name} {row['rmse']:.3g}" for name, row in scores.items() if name != "model")
     forecast, model = result["forecast"], scores["model"]
-    r2 = "" if model["r2"] is None else f", R2 {model['r2']:.3f}"
+    r2 = "" if model["r2"] is None else f", R2 {share_explained(model['r2'])}"
     inside = f"{100 * forecast['coverage']:.0f} % of the values inside the {100 * forecast['level']:.0f} % band"
     return f"root mean square error {model['rmse']:.3g} on held-out data ({rivals}){r2}, sMAPE {model['smape']:.3g}; {inside}"
 

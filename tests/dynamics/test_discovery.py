@@ -14,7 +14,7 @@ from sciml.dynamics.discovered import library_from, library_text
 from sciml.dynamics.library import functions, polynomials
 from sciml.dynamics.preparing import prepare
 from sciml.dynamics.stages import lengths
-from sciml.errors import ProblemError
+from sciml.errors import ConfigError, ProblemError
 from sciml.runs import execute
 from sciml.runs.config import parse_config
 from sciml.runs.metrics import finite, read_rows
@@ -161,6 +161,26 @@ def test_terms_of_the_users_own_are_found():
     assert found.coefficients["x': drag"].value == pytest.approx(-0.7, abs=4 * found.coefficients["x': drag"].standard_error)
     assert "drag" in found.equations()
     assert list(found.to_xarray()["term"].values) == list(library.names())
+    assert set(found.inclusion) == set(found.coefficients)
+    assert found.cross_validation is not None
+    refitted = sciml.discover(series, vector_field=found.vector_field, progress=False)
+    assert refitted.coefficients["x': drag"].value == pytest.approx(found.coefficients["x': drag"].value, rel=1e-4)
+    assert not refitted.inclusion  # nothing was chosen from these data
+    assert refitted.cross_validation is None
+
+
+def test_a_discovery_needs_double_precision():
+    series = sciml.TimeSeries.from_arrays(np.arange(20.0), np.sin(np.arange(20.0))[:, None], ("x",))
+    with pytest.raises(ConfigError, match="a discovery needs float64"):
+        prepare(series, precision="float32")
+
+
+def test_numbers_of_another_vector_field_are_refused():
+    times = np.arange(20.0)
+    series = sciml.TimeSeries.from_arrays(times, np.exp(-0.2 * times)[:, None], ("x",))
+    experiment = prepare(series, vector_field=polynomials(("x",), 1))
+    with pytest.raises(ProblemError, match="999 trained numbers do not fit its vector field, which has"):
+        experiment.solution(np.zeros(999))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +228,8 @@ def test_hares_and_lynxes_from_the_table_alone(tmp_path):
     loaded = sciml.load(run.directory)
     assert loaded.inclusion == pytest.approx({name: each["inclusion"] for name, each in found.items()})
     assert loaded.cross_validation == pytest.approx(run.result["cross_validation"])
-    assert 0.5 < loaded.cross_validation < 3
+    assert 1 < loaded.cross_validation < 3
+    assert "Unseen parts" in (run.directory / "report.html").read_text()
     assert "each fifth of the data predicted from the rest" in summary(run.directory, run.result)
     assert "Chosen by resamples of the data" in (run.directory / "report.html").read_text()
     assert "chosen by resamples of the data: " in summary(run.directory, run.result)

@@ -12,7 +12,6 @@ import pytest
 import sciml
 from sciml.reference.grid import Reference, exact_reference
 from sciml.runs import report
-from sciml.runs.discovery_report import share_explained
 from sciml.runs.html import duration, number, plain, prose, tag
 from sciml.solution import Solution
 
@@ -247,10 +246,3 @@ def test_numbers_are_typeset(value, text):
 )
 def test_durations_are_short(seconds, text):
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("r2", "shown"), [(None, "–"), (-1.318, "−1.3"), (0.4944, "0.49"), (0.9977, "0.9977"), (0.99991, "0.99991"), (1.0, "1")]
-)
-def test_r_squared_is_told_from_one(r2, shown):
-    assert share_explained(r2) == shown

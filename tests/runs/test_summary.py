@@ -1,6 +1,8 @@
 """The last words of a run: what matters, and nothing that is not known."""
 
-from sciml.runs.summary import summary
+import pytest
+
+from sciml.runs.summary import share_explained, summary
 
 RESULT = {
     "problem": "fisher_kpp",
@@ -74,3 +76,14 @@ def test_a_reference_that_has_not_converged_is_no_bound(tmp_path):
     text = summary(tmp_path, RESULT | {"error": floor})
     assert "not known, for the reference has not converged" in text
     assert "below" not in text
+
+
+@pytest.mark.parametrize(
+    ("r2", "shown"),
+    [
+        (-1.318, "-1.3"), (0.4944, "0.49"), (0.8996, "0.9"), (0.9977, "0.9977"), (0.99991, "0.99991"),
+        (0.99999951, "> 0.999999"), (1.0, "> 0.999999"),
+    ],
+)  # fmt: skip
+def test_r_squared_is_told_from_one(r2, shown):
+    assert share_explained(r2) == shown
