@@ -90,6 +90,11 @@ def random_key(seed: int) -> Any:
     return jax.random.wrap_key_data(put(np.array([0, seed], np.uint32))) if usual else jax.random.key(seed)
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def compilation() -> str:
     """How XLA compiles in this process: "brief", or in its "own" way."""
     return str(_settled.get("compilation", "own"))
@@ -123,7 +128,7 @@ def _compile_briefly(device: str) -> Iterator[None]:
     stated = before or ""
     on_cpu = device == "cpu" or (device == "auto" and (os.environ.get("JAX_PLATFORMS") == "cpu" or not _has_accelerator()))
     is_file = bool(stated) and not stated.startswith("-")
-    settings = {**BRIEF, PARTS: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()}
+    settings = {**BRIEF, PARTS: available_cores()}
     free = not is_file and not any(name in stated for name in settings)
     if "compilation" in _settled or not (on_cpu and free and jaxlib.startswith(KNOWING)):
         _settled.setdefault("compilation", "own")

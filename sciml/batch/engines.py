@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 from sciml.batch.attempt import Task, attempt
 from sciml.batch.ending import Reason
 from sciml.batch.settings import Engine as Settings
+from sciml.device import available_cores
 from sciml.errors import RunError
-from sciml.runs.environment import available_cores
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Where NVIDIA's driver lists its devices."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from sciml.device import available_cores
 from sciml.errors import RunError
-from sciml.runs.environment import available_cores
 
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 LOOKED = "looked-at"

@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import sciml
 from sciml import device
+from sciml.device import available_cores
 
 NAME = "environment.json"
 SCHEMA_VERSION = 1
@@ -60,11 +60,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif old != new:
             changed.append(f"{key} was {old}, is {new}")
     return changed
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str | None]:

@@ -60,10 +60,13 @@ def test_xla_knows_of_it(tmp_path):
     for setting in ("xla_backend_optimization_level: 1", "xla_cpu_use_fusion_emitters: false"):
         assert setting in once
         assert setting not in often
+    assert f"{device.PARTS}: {device.available_cores()}" in once
 
 
 @pytest.mark.parametrize(
-    "flags", ["--xla_backend_optimization_level=3", "--xla_backend_optimization_level=1"], ids=["another level", "the same level"]
+    "flags",
+    ["--xla_backend_optimization_level=3", "--xla_backend_optimization_level=1", f"--{device.PARTS}=8"],
+    ids=["another level", "the same level", "parts"],
 )
 def test_a_user_who_states_one_of_the_flags_is_left_alone(flags):
     assert run(flags) == (flags, "own", True)
