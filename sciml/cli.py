@@ -104,7 +104,7 @@ def run(
     _finish(result, as_json)
 
 
-def _execution(device: str | None, threads: int | None, precision: str | None) -> list[str]:
+def _execution(device: str | None, threads: int | None, precision: str | None = None) -> list[str]:
     """Options of their own as settings."""
     options = {"execution.device": device, "execution.threads": threads, "precision": precision}
     return [f"{key}={value}" for key, value in options.items() if value is not None]
@@ -248,7 +248,6 @@ def discover(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the run directory.")] = Path("runs"),
     device: Device = None,
     threads: Threads = None,
-    precision: Precision = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -269,7 +268,7 @@ def discover(
         "vector_field": {"kind": field},
         "seed": seed,
     }
-    result = commands.run(document, overrides=[*overrides, *_execution(device, threads, precision)], out=out, progress=not quiet)
+    result = commands.run(document, overrides=[*overrides, *_execution(device, threads)], out=out, progress=not quiet)
     _finish(result, as_json)
 
 
