@@ -378,6 +378,7 @@ def main() -> None:
     """Entry point of the command `sciml`."""
     signal.signal(signal.SIGINT, _leave)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our factorisations are small: threads only wait (docs/decisions/017)
+    os.environ.setdefault("EQX_ON_ERROR", "nan")  # JAX keeps no program that may raise from within, as Diffrax's would (decision 057)
     app(prog_name="sciml")
 
 

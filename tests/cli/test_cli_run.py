@@ -32,10 +32,9 @@ def command(*arguments):
     return [sys.executable, "-m", "sciml", *map(str, arguments)]
 
 
-def sciml(*arguments):
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300, check=False, env=os.environ | {"COLUMNS": "200"}
-    )
+def sciml(*arguments, **variables):
+    environment = os.environ | {"COLUMNS": "200"} | variables
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300, check=False, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +98,7 @@ def test_discover_makes_a_run_of_a_table(tmp_path):
     table = tmp_path / "cooling.csv"
     table.write_text("t,x\n" + "".join(f"{t},{x}\n" for t, x in zip(times, values, strict=True)))
     options = ("--noise", "gaussian", "--hold-out", "3", "--threads", "1", "--set", "vector_field.degree=2", "--quiet", "--json")
-    done = sciml("discover", table, *options, "--out", tmp_path / "runs")
+    done = sciml("discover", table, *options, "--out", tmp_path / "runs", XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["coefficients"]
     assert set(found) == {"x': x"}
@@ -107,6 +106,9 @@ def test_discover_makes_a_run_of_a_table(tmp_path):
     (directory,) = (tmp_path / "runs").iterdir()
     assert (directory / "series.csv").read_bytes() == table.read_bytes()
     assert "threads = 1" in (directory / "config.toml").read_text()
+    kept = [path.name for path in (tmp_path / "cache").rglob("jit_*-cache")]
+    for through_the_solver in ("advance", "linearise", "predictions"):
+        assert any(name.startswith(f"jit_{through_the_solver}-") for name in kept)
 
 
 def test_a_run_goes_on_without_the_run_it_was_warmed_by(small, tmp_path):
