@@ -16,6 +16,10 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
 
 
+SHOWN = 20
+"""Mistakes that an error spells out."""
+
+
 class ScimlError(Exception):
     """Base of all errors raised on purpose. `exit_code` is what the command line returns."""
 
@@ -33,8 +37,9 @@ class ConfigError(ScimlError):
         if len(self.mistakes) == 1:
             super().__init__(head + self.mistakes[0])
         else:
-            lines = "\n".join(f"  {number}. {text}" for number, text in enumerate(self.mistakes, 1))
-            super().__init__(f"{head}{len(self.mistakes)} mistakes\n{lines}")
+            lines = [f"  {number}. {text}" for number, text in enumerate(self.mistakes[:SHOWN], 1)]
+            lines += [f"  and {len(self.mistakes) - SHOWN} more"] if len(self.mistakes) > SHOWN else []
+            super().__init__("\n".join([f"{head}{len(self.mistakes)} mistakes", *lines]))
 
 
 class ProblemError(ConfigError):

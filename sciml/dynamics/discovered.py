@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,7 @@ import numpy as np
 
 from sciml.dynamics import equations as symbols
 from sciml.dynamics import forecast as ahead
-from sciml.dynamics import vector_fields
-from sciml.dynamics.first_look import on_scale
+from sciml.dynamics.doubts import doubts
 from sciml.dynamics.forecast import Band, Score
 from sciml.dynamics.integrate import Failure
 from sciml.dynamics.integrate import failure as why
@@ -26,14 +25,15 @@ from sciml.dynamics.library import Factor, Library, Term
 from sciml.dynamics.refit import LEVEL, Coefficient, Refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
-from sciml.dynamics.undersampling import sampling
 from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
-from sciml.errors import ProblemError
+from sciml.errors import ProblemError, suggest
 from sciml.labelled import Labelled, Variable
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
+
+Form = Literal["text", "latex", "sympy"]
 
 FINE = 400
 """Times at which a smooth curve is drawn."""
@@ -79,7 +79,10 @@ class Discovered:
 
     @property
     def inclusion(self) -> dict[str, float]:
-        """How often resamples of the data choose each term, 0 to 1; empty where the terms were not chosen from the data."""
+        """Share of data sets, simulated by the model with its noise, that lead to each term again (a parametric bootstrap).
+
+        Terms are chosen again near the model found. Empty where the terms were not chosen from the data.
+        """
         return self.shooting.field.inclusion()
 
     @property
@@ -101,11 +104,13 @@ class Discovered:
         """Whether one solution passes through each whole trajectory; otherwise windows with estimated states do."""
         return not bool(self.shooting.windows.linked.any())
 
-    def equations(self, form: Literal["text", "latex", "sympy"] = "text") -> Any:
+    def equations(self, form: Form = "text") -> Any:
         """The equations with fitted coefficients: text or LaTeX (standard errors in brackets), or SymPy expressions by state.
 
         Of a problem of the user's own, its vector field and its coefficients. A network has no symbols: `ProblemError` but for text.
         """
+        if form not in get_args(Form):
+            raise ProblemError(f"equations: the form {form!r} does not exist; {suggest(str(form), get_args(Form))}")
         found = self.vector_field
         if isinstance(found, SparseLibrary):
             matrix, errors = np.asarray(found.matrix()), self._errors(found)
@@ -203,40 +208,7 @@ class Discovered:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing any of it."""
-        found = []
-        if self.failure is not None:
-            where = f"after {self.series.time_name} = {self.failure.time:.4g}"
-            found.append(f"the solver does not get through the fitted windows, {where}: {self.failure.reason}; {self.failure.cure}")
-        if not self.fit.converged:
-            found.append("the refit did not converge: treat coefficients and intervals as provisional")
-        if vector_fields.has_network(self.vector_field):
-            known = "" if np.any(self.fit.covariance) else ". The band holds noise only, not what is not known"
-            found.append(f"no equations: no sparse model fits nearly as well as the network{known}")
-        missed = sampling(on_scale(self.series, self.shooting.noise), self.fit.sigma)
-        if missed.undersampled:
-            worst = int(np.argmax(missed.missed))
-            found.append(
-                f"undersampled: {100 * missed.missed[worst]:.0f} % of the values of {self.series.names[worst]} are far from what their "
-                "neighbours in time suggest; if these are no outliers, what happens between them rests on the model alone"
-            )
-        if not self.joined:
-            found.append(
-                "no single solution follows a whole trajectory as well as solutions on windows do: the dynamics are chaotic, disturbed, "
-                "or more than this vector field"
-            )
-        found += [f"{name}: {each.reason}" for name, each in self.coefficients.items() if each.reason]
-        flat = ahead.flat_channels(self.series, self.predictions)
-        found += [f"the fit of {name} is a flat line although the data vary: nothing was learned about it" for name in flat]
-        for band in self.bands:
-            if band.failure is not None:
-                found.append(f"the forecast ends at {band.failure.time:.4g}: {band.failure.reason}; {band.failure.cure}")
-            elif band.lost > 0.05:
-                found.append(f"{100 * band.lost:.0f} % of the draws run to infinity and are left out of the band: it is too narrow")
-        scores = self.scores.get("held_out", {})
-        better = [name for name, each in scores.items() if name != "model" and not scores["model"].rmse < each.rmse]
-        if better:
-            found.append(f"on the held-out data {' and '.join(better)} predicts at least as well: do not use this forecast")
-        return tuple(found)
+        return doubts(self)
 
     def as_dict(self) -> dict[str, Any]:
         """What `result.json` adds for a discovery."""
@@ -288,7 +260,11 @@ class Discovered:
             if sparse.shares:
                 shares = np.zeros(sparse.active.shape)
                 shares[np.nonzero(sparse.active)] = sparse.shares
-                variables["inclusion"] = (("term", "state"), shares, {"long_name": "how often resamples of the data choose the term"})
+                variables["inclusion"] = (
+                    ("term", "state"),
+                    shares,
+                    {"long_name": "share of simulated data sets that lead to the term"},
+                )
             coordinates |= {"term": (("term",), list(sparse.library.names()), {}), "state": (("state",), list(self.states), {})}
             stored |= {"states": json.dumps(self.states)}
             if sparse.cross_validation is not None:

@@ -12,10 +12,13 @@ from sciml.device import put
 from sciml.dynamics.noise import Gaussian, LogNormal, Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
-from sciml.dynamics.smoothing import FEWEST, smooth_channel
+from sciml.dynamics.smoothing import FEWEST, smooth, smooth_channel
 
 UNEVEN = 1e3
 """Ratio of the largest to the smallest time step beyond which no spline in time can follow both."""
+
+QUIET = 0.1
+"""Noise of all channels, as a share of their spread, below which it does not decide: for additive errors there are more candidate terms."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +84,32 @@ def on_scale(series: TimeSeries, noise: Noise) -> TimeSeries:
 def choose_noise(series: TimeSeries) -> Noise:
     """Normal errors, or errors by a factor: on whichever scale a value is predicted better by its two neighbours in time.
 
-    Compared is the likelihood of the values, that of the logarithms with its Jacobian.
+    Without much noise, what neighbours miss is curvature; errors are then by a factor only if those around the smoothed data grow with it.
     """
     values = np.concatenate(series.values)
-    if not np.all(values[~np.isnan(values)] > 0):
+    if not np.all(values[~np.isnan(values)] > 0) or _neighbours_miss(series, Gaussian()) <= _neighbours_miss(series, LogNormal()):
         return Gaussian()
+    if any(np.isfinite(each).sum(axis=0).min() < FEWEST for each in series.values):
+        return LogNormal()
+    smoothed = smooth(series)
+    decides = smoothed.proportional.any() or np.any(smoothed.noise > QUIET * np.nanstd(values, axis=0))
+    return LogNormal() if decides else Gaussian()
 
-    def deviance(noise: Noise) -> float:
-        total = 0.0
-        for channel in range(series.channels):
-            misses, stretch = [], 0.0
-            for times, block in zip(series.times, series.values, strict=True):
-                there = ~np.isnan(block[:, channel])
-                t, y = times[there], np.asarray(noise.scale(put(block[there, channel])))
-                share = (t[1:-1] - t[:-2]) / (t[2:] - t[:-2])
-                misses.append((y[1:-1] - (1 - share) * y[:-2] - share * y[2:]) / np.sqrt(1 + share**2 + (1 - share) ** 2))
-                stretch += float(np.sum(np.log(block[there, channel][1:-1]))) if noise.positive else 0.0
-            miss = np.concatenate(misses)
-            total += miss.size * float(np.log(np.sqrt(np.mean(miss**2)) + np.finfo(float).tiny)) + stretch if miss.size else 0.0
-        return total
 
-    return min((Gaussian(), LogNormal()), key=deviance)
+def _neighbours_miss(series: TimeSeries, noise: Noise) -> float:
+    """Half the deviance of values predicted by their two neighbours in time on a noise's scale; that of logarithms with its Jacobian."""
+    total = 0.0
+    for channel in range(series.channels):
+        misses, stretch = [], 0.0
+        for times, block in zip(series.times, series.values, strict=True):
+            there = ~np.isnan(block[:, channel])
+            t, y = times[there], np.asarray(noise.scale(put(block[there, channel])))
+            share = (t[1:-1] - t[:-2]) / (t[2:] - t[:-2])
+            misses.append((y[1:-1] - (1 - share) * y[:-2] - share * y[2:]) / np.sqrt(1 + share**2 + (1 - share) ** 2))
+            stretch += float(np.sum(np.log(block[there, channel][1:-1]))) if noise.positive else 0.0
+        miss = np.concatenate(misses)
+        total += miss.size * float(np.log(np.sqrt(np.mean(miss**2)) + np.finfo(float).tiny)) + stretch if miss.size else 0.0
+    return total
 
 
 def velocity(name: str) -> str:

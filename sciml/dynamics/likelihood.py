@@ -393,7 +393,7 @@ def _factor(windows: Windows, pieces: _Pieces, damping: float) -> np.ndarray:
     diagonal = pieces.diagonal[:count].copy()
     corner = np.einsum("wii->wi", diagonal)
     corner *= 1 + damping
-    corner += 1e-12 * corner.max()
+    corner += 1e-12 * corner.max(axis=0)  # of each state, whatever its unit
     for row in range(states):
         for column in range(row + 1):
             banded[row - column, column::states] = diagonal[:, row, column]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from sciml.dynamics.discovered import Discovered
 from sciml.dynamics.discovery import Discovery
 from sciml.dynamics.first_look import Start, choose_noise, look
 from sciml.dynamics.integrate import EXPLICIT, choose_solver
-from sciml.dynamics.noise import Noise
+from sciml.dynamics.noise import NOISES, Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.stages import check_start, fixed_steps, lengths, resolve_phases, stage_of
@@ -32,10 +33,10 @@ LOOSE = Integrator(rtol=1e-4, atol=1e-6)
 
 
 def prepare(
-    subject: TimeSeries | Dynamics,
+    subject: TimeSeries | Dynamics | str | Path,
     *,
     vector_field: FieldSettings | VectorField | Any = None,
-    noise: Noise | None = None,
+    noise: Noise | str | None = None,
     hold_out: int | None = None,
     shooting: ShootingSettings | None = None,
     integrator: Integrator | None = None,
@@ -55,12 +56,18 @@ def prepare(
             f'precision = "{precision}": terms are chosen, and fits refined, to digits that it has not; a discovery needs float64'
         )
     configure(precision)
+    if isinstance(subject, str | Path):
+        name, subject = name or Path(subject).stem, TimeSeries.from_csv(subject)
+    if not isinstance(subject, TimeSeries | Dynamics):
+        raise ProblemError(
+            f"{type(subject).__name__}: dynamics are found behind a sciml.TimeSeries, a CSV file or a sciml.Dynamics; give one"
+        )
     problem = subject if isinstance(subject, Dynamics) else None
     series = problem.measured if problem is not None else subject
     assert isinstance(series, TimeSeries)
     hold_out = hold_out if hold_out is not None else problem.hold_out if problem is not None else 0
     train_series, held_out = series.split(hold_out) if hold_out else (series, None)
-    noise = noise or (problem.noise if problem is not None else choose_noise(train_series))
+    noise = _noise(noise) or (problem.noise if problem is not None else choose_noise(train_series))
     noise.check(np.concatenate(series.values), series.names)
     settings = vector_field if isinstance(vector_field, FieldSettings) else GivenField() if problem is not None else SparseField()
     if isinstance(settings, GivenField | UniversalField) and problem is None:
@@ -94,12 +101,22 @@ def prepare(
     )  # fmt: skip
 
 
-def discover(subject: TimeSeries | Dynamics, *, progress: bool = True, every: int = 100, **settings: Any) -> Discovered:
-    """Finds the dynamics behind a series, or the coefficients of a user's own `Dynamics`; returns what was found.
+def _noise(given: Any) -> Noise | None:
+    """A noise, also by its name. Raises `ProblemError` for what is none."""
+    if given is None or isinstance(given, Noise):
+        return given
+    if isinstance(given, str) and given in NOISES:
+        return NOISES[given]
+    shown = repr(given) if isinstance(given, str) else getattr(given, "__name__", type(given).__name__)
+    raise ProblemError(f"noise: {shown} is not a noise; write 'gaussian', 'lognormal' or 'counts', or for example sciml.Gaussian()")
 
-    `settings`: `hold_out` (last rows of each trajectory, forecast instead of fitted), `noise` (`Gaussian()`, `LogNormal()`, `Counts()`),
-    `vector_field` (settings such as `sciml.NeuralField(hidden=1)`, a library of candidate terms, or a module), `shooting`, `integrator`,
-    `phases`, `seed`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError`
+
+def discover(subject: TimeSeries | Dynamics | str | Path, *, progress: bool = True, every: int = 100, **settings: Any) -> Discovered:
+    """Finds the dynamics behind a series, or a CSV file of one, or the coefficients of a user's own `Dynamics`; returns what was found.
+
+    `settings`: `hold_out` (last rows of each trajectory, forecast instead of fitted), `noise` (`Gaussian()`, `LogNormal()`, `Counts()`, or
+    their names), `vector_field` (settings such as `sciml.NeuralField(hidden=1)`, a library of candidate terms, or a module), `shooting`,
+    `integrator`, `phases`, `seed`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError`
     for all that can be found before training, and `ConfigError` where this process already computes in another precision.
     """
     experiment = prepare(subject, **settings)

@@ -45,7 +45,7 @@ class SparseModel:
     standard_errors: np.ndarray
     """`(terms, states)`; NaN where a term is left out."""
     inclusion: np.ndarray
-    """`(terms, states)`: how often resamples of the data choose the term; NaN where `resamples` was 0."""
+    """`(terms, states)`: share of data sets simulated by the model that lead to the term again; NaN where `resamples` was 0."""
     cross_validation: float | None
     """Root mean square error with which each fifth of the data is predicted from the rest, relative to that of the fit to all data. Far
     above one where terms are wrong, and where one fifth alone tells a coefficient. None for too few data, and where the fit is exact."""
@@ -116,7 +116,7 @@ def discover_sparse(
     Where one solution per trajectory follows the data, coefficients and standard errors are those of its least-squares fit.
     `library` defaults to `default_libraries`; of several libraries whose models predict unseen parts of the data equally well, the
     information criterion chooses. `known` is a part of the
-    right-hand side that is given (made of jax.numpy, `(..., variables) -> (..., states)`). `resamples` counts the bootstrap resamples
+    right-hand side that is given (made of jax.numpy, `(..., variables) -> (..., states)`). `resamples` counts the simulated data sets
     behind the inclusion probabilities. Raises `ProblemError` for a series that cannot be smoothed.
     """
     smoothed = smooth(series)

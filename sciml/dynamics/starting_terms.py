@@ -23,7 +23,7 @@ class SparseStart(NamedTuple):
     coefficients: np.ndarray
     """`(terms, states)`."""
     inclusion: np.ndarray
-    """`(terms, states)`: how often resamples of the data choose a term."""
+    """`(terms, states)`: share of data sets simulated by the model that lead to a term again."""
     cross_validation: float | None = None
     """How well parts of the data are predicted from the rest; see `SparseModel`."""
     states: tuple[np.ndarray, ...] | None = None

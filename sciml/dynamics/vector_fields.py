@@ -51,7 +51,7 @@ class VectorField(eqx.Module):
         return {}
 
     def inclusion(self) -> dict[str, float]:
-        """How often resamples of the data choose a coefficient's term, 0 to 1; empty where no terms were chosen from resamples."""
+        """Share of data sets simulated by the model that lead to a coefficient's term again; empty where nobody counted."""
         return {}
 
     def without_statistics(self) -> VectorField:
@@ -182,7 +182,7 @@ class SparseLibrary(VectorField):
     active: np.ndarray
     """`(terms, states)`."""
     shares: tuple[float, ...] = eqx.field(static=True)
-    """How often resamples choose each active term; empty where nobody counted."""
+    """Share of simulated data sets that lead to each active term again; empty where nobody counted."""
     cross_validation: float | None = eqx.field(static=True)
     library: Library = eqx.field(static=True)
     states: tuple[str, ...] = eqx.field(static=True)

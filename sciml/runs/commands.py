@@ -95,4 +95,7 @@ def require_run(directory: Path) -> None:
     if not directory.is_dir():
         raise ConfigError(f"{directory} is not a directory; give a run directory, for example runs/fisher_kpp-3f9a1c2e")
     if not (directory / "config.toml").is_file():
-        raise ConfigError(f"{directory} is not a run directory (it has no config.toml); give one, for example runs/fisher_kpp-3f9a1c2e")
+        raise ConfigError(
+            f"{directory} is not a run directory (it has no config.toml); give one, for example runs/fisher_kpp-3f9a1c2e. A run that was "
+            "killed before its first checkpoint has none: type the command that began it once more"
+        )

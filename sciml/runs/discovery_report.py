@@ -93,7 +93,7 @@ def _coefficients(found: Discovered, result: Result) -> Html:
         rows.append((symbol(name), number(each["value"], 5), number(each["standard_error"]), interval, *shown, *reason))
     if not rows:
         return tag("p", "A network has no coefficients of its own meaning.")
-    resampled = ("Chosen by resamples of the data",) if chosen else ()
+    resampled = ("Chosen again in simulated data",) if chosen else ()
     unidentified = ("What these data cannot tell",) if doubtful else ()
     header = ("Coefficient", "Value", "Standard error", "95 % interval", *resampled, *unidentified)
     return join([table(header, rows, numbers=(1, 2)), _correlations(found)])

@@ -86,12 +86,12 @@ def share_explained(r2: float) -> str:
 
 
 def _terms(result: Mapping[str, Any]) -> str:
-    """How often resamples of the data choose the terms, least certain first."""
+    """In how many simulated data sets the terms were chosen again, least certain first."""
     found = {name: row["inclusion"] for name, row in (result.get("coefficients") or {}).items() if row.get("inclusion") is not None}
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in sorted(found.items(), key=lambda item: item[1]))
     unseen = result.get("cross_validation")
     crossed = "" if unseen is None else f"; each fifth of the data predicted from the rest: {unseen:.3g} times the error of the fit"
-    return f"chosen by resamples of the data: {shares}{crossed}" if found else ""
+    return f"chosen again in data simulated by the model: {shares}{crossed}" if found else ""
 
 
 def _forecast(result: Mapping[str, Any]) -> str:

@@ -169,6 +169,35 @@ def test_terms_of_the_users_own_are_found():
     assert refitted.cross_validation is None
 
 
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [("normal", "'normal' is not a noise; write 'gaussian', 'lognormal' or 'counts'"), (sciml.Gaussian, "Gaussian is not a noise")],
+)
+def test_a_noise_that_is_none(noise, message):
+    series = sciml.TimeSeries.from_arrays(np.arange(20.0), np.sin(np.arange(20.0))[:, None], ("x",))
+    with pytest.raises(ProblemError, match=message):
+        prepare(series, noise=noise)
+    assert prepare(series, noise="gaussian").noise == sciml.Gaussian()
+
+
+def test_what_there_are_no_dynamics_behind():
+    with pytest.raises(ProblemError, match=r"list: dynamics are found behind a sciml.TimeSeries, a CSV file or a sciml.Dynamics"):
+        prepare([1.0, 2.0])
+
+
+def test_a_fit_that_misses_the_data_says_so(tmp_path):
+    """A position alone swings, which no equation of first order in it can."""
+    times = np.linspace(0.0, 12.0, 121)
+    table = tmp_path / "swing.csv"
+    values = np.cos(times) + 0.02 * np.random.default_rng(0).normal(size=121)
+    table.write_text("t,x\n" + "".join(f"{t},{x}\n" for t, x in zip(times, values, strict=True)))
+    found = sciml.discover(table, progress=False)
+    assert found.name == "swing"
+    assert any("what the fit of x leaves over is a pattern, not noise" in text for text in found.warnings)
+    with pytest.raises(ProblemError, match="the form 'nope' does not exist"):
+        found.equations("nope")
+
+
 def test_a_discovery_needs_double_precision():
     series = sciml.TimeSeries.from_arrays(np.arange(20.0), np.sin(np.arange(20.0))[:, None], ("x",))
     with pytest.raises(ConfigError, match="a discovery needs float64"):
@@ -231,8 +260,8 @@ def test_hares_and_lynxes_from_the_table_alone(tmp_path):
     assert 1 < loaded.cross_validation < 3
     assert "Unseen parts" in (run.directory / "report.html").read_text()
     assert "each fifth of the data predicted from the rest" in summary(run.directory, run.result)
-    assert "Chosen by resamples of the data" in (run.directory / "report.html").read_text()
-    assert "chosen by resamples of the data: " in summary(run.directory, run.result)
+    assert "Chosen again in simulated data" in (run.directory / "report.html").read_text()
+    assert "chosen again in data simulated by the model: " in summary(run.directory, run.result)
     held_out = run.result["scores"]["held_out"]
     assert all(held_out["model"]["rmse"] < 0.5 * held_out[name]["rmse"] for name in ("constant", "persistence", "linear"))
     assert run.result["warnings"] == []

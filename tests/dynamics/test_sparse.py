@@ -48,6 +48,18 @@ def test_terms_and_coefficients(noise):
     assert model.equations().splitlines()[1].startswith("y' = -")
 
 
+@pytest.mark.parametrize("units", [(1e5, 1e-3), (1e-8, 1e3), (1e9, 1.0)])
+def test_units_do_not_matter(units):
+    series = noisy(0.05, 1)
+    scaled = TimeSeries.from_arrays(series.times[0], series.values[0] * np.array(units), ("x", "y"))
+    ours, theirs = (discover_sparse(each, LIBRARY, resamples=0) for each in (series, scaled))
+    assert theirs.support == ours.support
+    for row, term in enumerate(LIBRARY.terms):
+        size = np.prod([units[variable] ** factor.power for factor in term.factors for variable, _ in factor.weights])
+        np.testing.assert_allclose(theirs.coefficients[row] * size / np.array(units), ours.coefficients[row], rtol=1e-3)
+    assert theirs.cross_validation == pytest.approx(ours.cross_validation, rel=1e-3)
+
+
 def test_maximum_likelihood_repairs_a_wrong_start():
     series = noisy(0.05, 2)
     smoothed = smooth(series)

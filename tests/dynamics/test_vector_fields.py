@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.integrate import solve_ivp
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
@@ -145,6 +146,18 @@ def test_the_data_choose_between_additive_errors_and_errors_by_a_factor():
     factors = sciml.TimeSeries.from_arrays(times, truth * np.exp(0.1 * random.standard_normal(60)), ("y",))
     negative = sciml.TimeSeries.from_arrays(times, np.sin(times), ("y",))
     assert [type(choose_noise(each)) for each in (additive, factors, negative)] == [Gaussian, LogNormal, Gaussian]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.03])
+def test_curvature_between_neighbours_is_no_noise(noise):
+    """Bursts of the Brusselator are exponential as they rise and fall: straighter in the logarithm, whatever the noise."""
+    times = np.linspace(0.0, 20.0, 200)
+    burst = lambda _, u: [1 + u[0] ** 2 * u[1] - 4 * u[0], 3 * u[0] - u[0] ** 2 * u[1]]  # noqa: E731
+    states = solve_ivp(burst, (0.0, 20.0), [1.0, 1.0], "DOP853", times, rtol=1e-10, atol=1e-12).y.T
+    random = np.random.default_rng(0).normal(size=states.shape)
+    additive, factors = states + noise * states.std(axis=0) * random, states * np.exp(0.1 * random)
+    assert isinstance(choose_noise(sciml.TimeSeries.from_arrays(times, additive, ("x", "y"))), Gaussian)
+    assert isinstance(choose_noise(sciml.TimeSeries.from_arrays(times, factors, ("x", "y"))), LogNormal)
 
 
 def test_growth_rates_become_equations_of_the_states():
