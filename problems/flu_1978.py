@@ -17,14 +17,14 @@ class Flu1978(sciml.Dynamics):
     infected: sciml.Unknown = sciml.Unknown(1.0, positive=True)
     boys: float = 763.0
 
-    def vector_field(self, S, I):  # noqa: E741
+    def vector_field(self, S, I):
         infections = self.beta * S * I / self.boys
         return -infections, infections - self.gamma * I
 
     def initial(self):
         return {"S": self.boys - self.infected, "I": self.infected}
 
-    def observe(self, I):  # noqa: E741
+    def observe(self, I):
         return {"in_bed": I}
 
     def series(self):

@@ -180,6 +180,15 @@ def test_a_noise_that_is_none(noise, message):
     assert prepare(series, noise="gaussian").noise == sciml.Gaussian()
 
 
+def test_of_very_many_mistakes_some_are_spelled_out():
+    with pytest.raises(ProblemError) as caught:
+        sciml.TimeSeries.from_arrays(-np.arange(1000.0), np.sin(np.arange(1000.0))[:, None], ("x",))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "time series: 999 mistakes"
+    assert len(lines) == 22
+    assert lines[-1] == "  and 979 more"
+
+
 def test_what_there_are_no_dynamics_behind():
     with pytest.raises(ProblemError, match=r"list: dynamics are found behind a sciml.TimeSeries, a CSV file or a sciml.Dynamics"):
         prepare([1.0, 2.0])
