@@ -167,7 +167,7 @@ class Discovered:
         if not stuck.size:
             return None
         path = jax.tree.map(lambda leaf: leaf[stuck[0]], paths)
-        return why(path, self.shooting.windows.times[stuck[0]], self.shooting.integrator)
+        return why(path, self.shooting.windows.times[stuck[0]])
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Score]]:

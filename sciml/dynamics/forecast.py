@@ -92,7 +92,7 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
     lower, upper = _bands(shooting, fit, many[kept], random)
     return Band(
         times, np.asarray(values)[place], lower, upper, np.asarray(path.states)[place], 1 - float(kept.mean()),
-        failure(path, grid, shooting.integrator),
+        failure(path, grid),
     )  # fmt: skip
 
 

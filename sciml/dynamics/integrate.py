@@ -36,16 +36,22 @@ RUNGE_KUTTA = ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))
 """Stages of the classical method: place and weight."""
 
 RUNAWAY = 1e6
-"""Size of a state, in units of its own, from which on "rk4" gives up."""
+"""Size of a state, in units of its own, at which a solution is given up: of many windows that are solved together all wait for the last."""
+
+STEPS_PER_INTERVAL = 16
+"""Steps between two times of a series that a solution may take on average, where that is more than `max_steps`."""
 
 STRUGGLE = 20
 """Explicit steps per implicit step beyond which a problem is treated as stiff: an implicit step costs about that much more."""
 
+REACHED, STEPS, BLOW_UP, IMPLICIT = range(4)
+"""What `Path.code` says."""
+
 CURES = {
-    "steps": "the steps became too many: the field is stiff there, or the solution grows without bound; "
+    STEPS: "the steps became too many: the field is stiff there, or the solution grows without bound; "
     "try integrator.solver = 'kvaerno5', or bounds on the coefficients",
-    "blow-up": "the state is not finite: the solution runs to infinity in finite time; bound the coefficients, or shorten the forecast",
-    "implicit": "the equations of an implicit step could not be solved; try integrator.solver = 'kencarp5' or a larger rtol",
+    BLOW_UP: "the solution runs to infinity; bound the coefficients, or shorten the forecast",
+    IMPLICIT: "the equations of an implicit step could not be solved; try integrator.solver = 'kencarp5' or a larger rtol",
 }
 
 
@@ -57,7 +63,7 @@ class Path(NamedTuple):
     steps: Array
     """Steps that the solver took, rejected ones included."""
     code: Array
-    """Zero where the last time was reached."""
+    """`REACHED` where the last time was reached; else why it was not."""
 
 
 class Failure(NamedTuple):
@@ -99,12 +105,19 @@ def integrate(
             saveat=diffrax.SaveAt(ts=times),
             stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
             adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
-            max_steps=settings.max_steps,
+            max_steps=max(settings.max_steps, STEPS_PER_INTERVAL * (times.size - 1)),
+            event=diffrax.Event(lambda t, y, args, **_: jnp.max(jnp.abs(y)) > RUNAWAY),
             throw=False,
         )
     assert found.ys is not None
-    code = jnp.where(found.result == diffrax.RESULTS.successful, 0, 1)
-    return Path(scale[None] * found.ys, found.stats["num_steps"], code)
+    return Path(scale[None] * found.ys, found.stats["num_steps"], _code(found.result, settings.solver))
+
+
+def _code(result: Any, solver: str) -> Array:
+    otherwise = BLOW_UP if solver in EXPLICIT else IMPLICIT
+    code = jnp.where(result == diffrax.RESULTS.event_occurred, BLOW_UP, otherwise)
+    code = jnp.where(result == diffrax.RESULTS.max_steps_reached, STEPS, code)
+    return jnp.where(result == diffrax.RESULTS.successful, REACHED, code)
 
 
 def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, substeps: int) -> Path:
@@ -123,7 +136,7 @@ def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, subs
     (_, reached), path = jax.lax.scan(step, (start, jnp.asarray(True)), (begins.ravel(), jnp.repeat(lengths, substeps)))
     states, alive = (each[substeps - 1 :: substeps] for each in path)
     states = scale[None] * jnp.concatenate([start[None], jnp.where(alive[:, None], states, jnp.inf)])
-    return Path(states, jnp.asarray((times.size - 1) * substeps), jnp.where(reached, 0, 1))
+    return Path(states, jnp.asarray((times.size - 1) * substeps), jnp.where(reached, REACHED, BLOW_UP))
 
 
 def runge_kutta(slope: Callable[[Any, Any], Any], t: Any, length: Any, state: Any) -> Any:
@@ -150,34 +163,31 @@ def interpolate(times: Array, controls: Array, t: Array) -> Array:
     return jax.vmap(lambda column: jnp.interp(t, times, column), in_axes=1)(controls)
 
 
-def choose_solver(field: Field, times: Array, start: Array, controls: Array, scale: Array, settings: Integrator) -> Integrator:
+def choose_solver(solve: Callable[[Integrator], Path], intervals: int, settings: Integrator) -> Integrator:
     """Settings whose solver is not "auto": an explicit one, or an implicit one where the explicit one struggles.
 
-    Both are tried once; stiff is what takes the explicit one `STRUGGLE` times as many steps, or where the implicit one gets further.
+    `solve` gives the paths `(W, m, states)` of typical windows of `intervals` sampling intervals. Both are tried once; stiff is what
+    takes the explicit one `STRUGGLE` times as many steps, or where the implicit one gets further.
     """
     if settings.solver != "auto":
         return settings
-    explicit = settings.model_copy(update={"solver": EXPLICIT[0]})
-    implicit = settings.model_copy(update={"solver": STIFF})
-    first = jax.jit(lambda: integrate(field, times, start, controls, scale, explicit))()
-    if int(first.code) == 0 and int(first.steps) < STRUGGLE * len(times):
+    explicit, implicit = (settings.model_copy(update={"solver": solver}) for solver in (EXPLICIT[0], STIFF))
+    first = solve(explicit)
+    if np.all(np.asarray(first.code) == REACHED) and np.max(first.steps) < STRUGGLE * intervals:
         return explicit
-    second = jax.jit(lambda: integrate(field, times, start, controls, scale, implicit))()
-    reached = [int(np.isfinite(np.asarray(path.states)).all(axis=1).sum()) for path in (first, second)]
-    better = reached[1] > reached[0] or (reached[1] == reached[0] and int(first.steps) > STRUGGLE * int(second.steps))
+    second = solve(implicit)
+    reached = [int(np.isfinite(np.asarray(path.states)).all(axis=-1).sum()) for path in (first, second)]
+    better = reached[1] > reached[0] or (reached[1] == reached[0] and np.sum(first.steps) > STRUGGLE * np.sum(second.steps))
     return implicit if better else explicit
 
 
-def failure(path: Path, times: np.ndarray, settings: Integrator) -> Failure | None:
+def failure(path: Path, times: np.ndarray) -> Failure | None:
     """Why a path ends early and after which time it does; None where it does not."""
-    if int(path.code) == 0:
+    if int(path.code) == REACHED:
         return None
     reached = np.flatnonzero(np.isfinite(np.asarray(path.states)).all(axis=1))
     last = float(times[reached[-1]]) if reached.size else float(times[0])
-    states = np.asarray(path.states)[reached]
-    grown = states.shape[0] > 1 and np.max(np.abs(states[-1])) > 1e6 * (1e-300 + np.max(np.abs(states[0])))
-    kind = "blow-up" if grown else "steps" if int(path.steps) >= settings.max_steps else "implicit"
-    return Failure(last, *_split(CURES[kind]))
+    return Failure(last, *_split(CURES[int(path.code)]))
 
 
 def _split(text: str) -> tuple[str, str]:

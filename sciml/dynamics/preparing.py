@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from sciml.device import configure
 from sciml.dynamics import vector_fields
 from sciml.dynamics.discovered import Discovered
 from sciml.dynamics.discovery import Discovery
-from sciml.dynamics.first_look import Start, choose_noise, look
+from sciml.dynamics.first_look import choose_noise, look
 from sciml.dynamics.integrate import EXPLICIT, choose_solver
 from sciml.dynamics.noise import NOISES, Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
+from sciml.dynamics.shooting import Shooting
 from sciml.dynamics.stages import check_start, fixed_steps, lengths, resolve_phases, stage_of
 from sciml.dynamics.starting_fields import FieldSettings, build_field, match, names_of_states
 from sciml.dynamics.starting_terms import own_libraries
@@ -90,7 +91,7 @@ def prepare(
     ]
     training = fixed_steps(stages[-1]) if vector_fields.has_network(field) and integrator.solver == "auto" else None
     if training is None:
-        training = integrator = choose(field, train_series, begin, integrator)
+        training = integrator = choose(stages[0], integrator)
     else:
         integrator = integrator.model_copy(update={"solver": EXPLICIT[0]})
     stages = [stage.with_integrator(training) for stage in stages]
@@ -133,9 +134,7 @@ def discover(subject: TimeSeries | Dynamics | str | Path, *, progress: bool = Tr
     return experiment.solution(snapshot.best, history, result)
 
 
-def choose(field: VectorField, series: TimeSeries, begin: Start, settings: Integrator) -> Integrator:
-    """Settings with a solver chosen on the longest trajectory, from the field's start."""
-    longest = int(np.argmax([times[-1] - times[0] for times in series.times]))
-    free = jnp.asarray(begin.states[longest][0])
-    controls = jnp.asarray(series.controls[longest])
-    return choose_solver(field, jnp.asarray(series.times[longest]), field.start(free), controls, jnp.asarray(begin.scale), settings)
+def choose(stage: Shooting, settings: Integrator) -> Integrator:
+    """Settings with a solver chosen on the windows that training begins with, from the field's start."""
+    solve = lambda integrator: jax.jit(stage.with_integrator(integrator).paths)(stage.start)  # noqa: E731
+    return choose_solver(solve, stage.windows.times.shape[1] - 1, settings)

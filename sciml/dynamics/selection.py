@@ -49,7 +49,7 @@ def best_subsets(design: np.ndarray, target: np.ndarray, largest: int) -> list[S
     for beam in beams:
         if beam:
             terms = min(beam, key=lambda each: beam[each])
-            found.append(_fitted(design, target, terms))
+            found.append(fitted(design, target, terms))
     return found
 
 
@@ -81,7 +81,7 @@ def improved(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...], cos
     """Adds, drops and exchanges single terms as long as that lowers the information criterion of `costs` and noise of `variance`."""
     columns, goal, usable = _reduced(design, target)
     best = terms
-    value = _fitted(columns, goal, terms).squares / variance + costs[list(terms)].sum()
+    value = fitted(columns, goal, terms).squares / variance + costs[list(terms)].sum()
     while True:
         around = _neighbours(columns, goal, usable, best, costs, variance)
         winner = min(around, key=lambda each: around[each], default=best)
@@ -170,7 +170,8 @@ def _smaller(columns: np.ndarray, goal: np.ndarray, terms: tuple[int, ...]) -> d
     return {terms[:place] + terms[place + 1 :]: squares + float(loss) for place, loss in enumerate(losses)}
 
 
-def _fitted(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...]) -> Subset:
+def fitted(design: np.ndarray, target: np.ndarray, terms: tuple[int, ...]) -> Subset:
+    """The least-squares fit of some of the candidates."""
     coefficients = np.zeros(design.shape[1])
     if terms:
         chosen = design[:, list(terms)]

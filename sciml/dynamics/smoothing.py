@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.interpolate import BSpline
@@ -36,10 +38,10 @@ SMOOTHNESS_RANGE = (-14.0, 10.0)
 
 @dataclass(frozen=True)
 class Smooth:
-    """One channel of one trajectory as a smoothing spline, linear in the measurements behind it.
+    """One channel of one trajectory as a smoothing spline, linear in the measurements (or their logarithms) behind it.
 
     `coefficients = response @ measured`; `covariance` is that of the coefficients given the measurements (Bayesian: Wahba 1983,
-    J. R. Stat. Soc. B 45, 133-150), `noise` the standard deviation of the measurements around the truth.
+    J. R. Stat. Soc. B 45, 133-150), `noise` the standard deviation of the measurements (or their logarithms) around the truth.
     """
 
     knots: np.ndarray
@@ -52,18 +54,30 @@ class Smooth:
     """Degrees of freedom that are left for the noise."""
     measured: np.ndarray
     """`(n,)`, True where the channel was measured."""
+    deviance: float
+    """Minus twice the logarithm of the restricted likelihood of what was smoothed, up to a constant."""
+    logarithmic: bool = False
+    """Whether the spline is the logarithm of the channel."""
 
-    def basis(self, times: np.ndarray, derivative: int = 0) -> np.ndarray:
-        """Values (or derivatives) at `times` of all basis splines, `(len(times), coefficients)`."""
-        return _basis(times, self.knots, self.degree, derivative)
+    def __call__(self, times: np.ndarray, derivative: Literal[0, 1] = 0) -> np.ndarray:
+        """The channel, or its time derivative, at `times`."""
+        spline = _basis(times, self.knots, self.degree, derivative) @ self.coefficients
+        if not self.logarithmic:
+            return spline
+        return self(times) * spline if derivative else np.exp(spline)
 
-    def __call__(self, times: np.ndarray, derivative: int = 0) -> np.ndarray:
-        return self.basis(times, derivative) @ self.coefficients
+    def sensitivity(self, times: np.ndarray, derivative: Literal[0, 1] = 0) -> np.ndarray:
+        """Derivatives of what a call returns by the coefficients, `(len(times), coefficients)`."""
+        basis = _basis(times, self.knots, self.degree)
+        if not self.logarithmic:
+            return _basis(times, self.knots, self.degree, derivative)
+        value = self(times)[:, None]
+        return value * _basis(times, self.knots, self.degree, 1) + self(times, 1)[:, None] * basis if derivative else value * basis
 
-    def standard_error(self, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+    def standard_error(self, times: np.ndarray, derivative: Literal[0, 1] = 0) -> np.ndarray:
         """Posterior standard deviation of the value or derivative at `times`."""
-        basis = self.basis(times, derivative)
-        return np.sqrt(np.maximum(((basis @ self.covariance) * basis).sum(axis=1), 0.0))
+        sensitivity = self.sensitivity(times, derivative)
+        return np.sqrt(np.maximum(((sensitivity @ self.covariance) * sensitivity).sum(axis=1), 0.0))
 
 
 @dataclass(frozen=True)
@@ -83,11 +97,11 @@ class Smoothed:
         squares = self.states(trajectory, times) ** 2 + self.standard_errors(trajectory, times) ** 2
         return np.sqrt(self.constant**2 + self.proportional**2 * squares)
 
-    def states(self, trajectory: int, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+    def states(self, trajectory: int, times: np.ndarray, derivative: Literal[0, 1] = 0) -> np.ndarray:
         """States or their time derivatives at any `times` within the trajectory, `(len(times), channels)`."""
         return np.stack([spline(times, derivative) for spline in self.splines[trajectory]], axis=1)
 
-    def standard_errors(self, trajectory: int, times: np.ndarray, derivative: int = 0) -> np.ndarray:
+    def standard_errors(self, trajectory: int, times: np.ndarray, derivative: Literal[0, 1] = 0) -> np.ndarray:
         """Posterior standard deviations of `states`, same shape."""
         return np.stack([spline.standard_error(times, derivative) for spline in self.splines[trajectory]], axis=1)
 
@@ -104,20 +118,44 @@ def smooth(series: TimeSeries) -> Smoothed:
             if np.isfinite(column).sum() < FEWEST:
                 few = f"column '{name}' has fewer than {FEWEST} values in trajectory {index + 1}"
                 raise ProblemError(f"{few}; leave the trajectory or the column out")
-    channels = [_smooth_channels(series, channel) for channel in range(series.channels)]
-    splines = tuple(zip(*(each for each, _, _, _ in channels), strict=True))
+    channels = [_smooth_channel_of(series, channel) for channel in range(series.channels)]
+    splines = tuple(zip(*(each.splines for each in channels), strict=True))
     noise, constant, proportional = (np.array([each[place] for each in channels]) for place in (1, 2, 3))
     return Smoothed(splines, noise, constant, proportional)
 
 
-def _smooth_channels(series: TimeSeries, channel: int) -> tuple[tuple[Smooth, ...], float, float, float]:
-    """One channel of all trajectories: splines, root mean square of the noise, its constant and its proportional part."""
+class _Channel(NamedTuple):
+    """One channel of all trajectories, and its noise."""
+
+    splines: tuple[Smooth, ...]
+    noise: float
+    """Root mean square."""
+    constant: float
+    proportional: float
+    deviance: float
+
+
+def _smooth_channel_of(series: TimeSeries, channel: int) -> _Channel:
+    """One channel, itself or, where its noise is a share of its value and that is likelier, its logarithm as a spline.
+
+    What spans decades is no smooth curve under weights that span them squared; its logarithm may be one.
+    """
     columns = [values[:, channel] for values in series.values]
-    splines = tuple(smooth_channel(times, column) for times, column in zip(series.times, columns, strict=True))
+    plain = _smooth_as_it_is(series.times, columns)
+    if plain.proportional == 0 or not all((column[np.isfinite(column)] > 0).all() for column in columns):
+        return plain
+    logarithmic = _smooth_logarithms(series.times, columns)
+    margin = EVIDENCE * np.log(sum(np.isfinite(column).sum() for column in columns))
+    return logarithmic if logarithmic.deviance < plain.deviance - margin else plain
+
+
+def _smooth_as_it_is(times: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> _Channel:
+    """Noise that is constant or, where the residuals say so, grows with the value: then the values are weighted."""
+    splines = tuple(smooth_channel(at, column) for at, column in zip(times, columns, strict=True))
     noise = _pooled_noise(splines)
     constant, proportional = noise, 0.0
     for _ in range(REWEIGHTINGS):
-        fitted = [spline(times) for spline, times in zip(splines, series.times, strict=True)]
+        fitted = [spline(at) for spline, at in zip(splines, times, strict=True)]
         residuals = [(column - values)[np.isfinite(column)] for column, values in zip(columns, fitted, strict=True)]
         sizes = [np.abs(values)[np.isfinite(column)] for column, values in zip(columns, fitted, strict=True)]
         degrees = sum(spline.degrees for spline in splines) / sum(len(each) for each in sizes)
@@ -125,15 +163,25 @@ def _smooth_channels(series: TimeSeries, channel: int) -> tuple[tuple[Smooth, ..
         if found is None or degrees < FREE:
             break
         constant, proportional = found
-        squares = [values**2 + spline.standard_error(at) ** 2 for values, spline, at in zip(fitted, splines, series.times, strict=True)]
+        squares = [values**2 + spline.standard_error(at) ** 2 for values, spline, at in zip(fitted, splines, times, strict=True)]
         weights = [noise**2 / (constant**2 + proportional**2 * each) for each in squares]
-        splines = tuple(smooth_channel(*each) for each in zip(series.times, columns, weights, strict=True))
+        splines = tuple(smooth_channel(*each) for each in zip(times, columns, weights, strict=True))
         scale = _pooled_noise(splines) / noise
         constant, proportional = constant * scale, proportional * scale
-    if proportional > 0:
-        squares = np.concatenate([spline(times) ** 2 for spline, times in zip(splines, series.times, strict=True)])
-        noise = float(np.sqrt(constant**2 + proportional**2 * np.mean(squares)))
-    return splines, noise, constant, proportional
+    return _channel(times, splines, constant, proportional)
+
+
+def _smooth_logarithms(times: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> _Channel:
+    """Noise that is a share of the value."""
+    splines = tuple(replace(smooth_channel(at, np.log(column)), logarithmic=True) for at, column in zip(times, columns, strict=True))
+    found = _channel(times, splines, 0.0, _pooled_noise(splines))
+    return found._replace(deviance=found.deviance + 2 * float(sum(np.nansum(np.log(column)) for column in columns)))
+
+
+def _channel(times: Sequence[np.ndarray], splines: tuple[Smooth, ...], constant: float, proportional: float) -> _Channel:
+    squares = np.concatenate([spline(at) ** 2 for spline, at in zip(splines, times, strict=True)])
+    noise = float(np.sqrt(constant**2 + proportional**2 * np.mean(squares)))
+    return _Channel(splines, noise, constant, proportional, sum(spline.deviance for spline in splines))
 
 
 def noise_model(residuals: np.ndarray, sizes: np.ndarray) -> tuple[float, float] | None:
@@ -190,7 +238,8 @@ def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | 
     noise = scale * np.sqrt(variance(decades))
     covariance = noise**2 * (modes * kept) @ modes.T
     degrees = len(y) - float(kept.sum())
-    return Smooth(knots, degree, response @ y, response, covariance, noise, degrees, measured)
+    likelihood = deviance(decades) + 2 * left * np.log(scale) - 2 * float(np.log(root).sum())
+    return Smooth(knots, degree, response @ y, response, covariance, noise, degrees, measured, likelihood)
 
 
 @lru_cache(maxsize=16)

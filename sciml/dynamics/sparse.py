@@ -16,17 +16,12 @@ from sciml.dynamics.cross_validation import not_outpredicted, prediction_error
 from sciml.dynamics.growing import grow
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import LEAP, KnownField, Windows, cut, joined, states_of
+from sciml.dynamics.regression import regressions
 from sciml.dynamics.saturation import saturating_library
-from sciml.dynamics.selection import best_subsets, chosen, costs, inclusion
+from sciml.dynamics.selection import inclusion
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
 from sciml.dynamics.undersampling import sampling
-from sciml.dynamics.weak_form import weak_rows, weighted_rows
-
-MOST_TERMS = 12
-"""Terms per equation in the weak-form regression."""
-
-REWEIGHTINGS = 3
 
 WORSE = 0.2
 """Share of the sum of squares that one solution per trajectory may cost beside windows with gaps."""
@@ -122,8 +117,11 @@ def discover_sparse(
     smoothed = smooth(series)
     given = (library,) if isinstance(library, Library) else library or default_libraries(series, smoothed, known)
     grown = _grown(series, given, known)
-    windows, starts = grown or (cut(series, smoothed), [(each, regress(series, smoothed, each, known)) for each in given])
-    proposed = [propose(each, windows, coefficients, known) for each, coefficients in starts]
+    windows, starts = grown or (
+        cut(series, smoothed),
+        [(each, coefficients) for each in given for coefficients in regressions(series, smoothed, each, known)],
+    )
+    proposed = _distinct([propose(each, windows, coefficients, known) for each, coefficients in starts])
     best = _best(not_outpredicted(proposed))
     states = states_of(best.fit, series) if grown and np.isfinite(best.fit.squares) else None
     unseen = prediction_error(replace(best.fit, windows=best.fit.windows._replace(leap=windows.leap)))
@@ -148,6 +146,14 @@ def _grown(
     return windows, [(library, coefficients) for library, _, coefficients in grown]
 
 
+def _distinct(candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates without those that have the terms of another one of the same library, but fit worse."""
+    found: dict[tuple[Library, tuple[int, ...]], Candidate] = {}
+    for each in sorted(candidates, key=lambda each: -each.fit.squares):
+        found[each.library.structure, each.terms] = each
+    return list(found.values())
+
+
 def _best(loose: list[Candidate]) -> Candidate:
     """The candidate with the least information criterion as one solution per trajectory, its terms looked over once more.
 
@@ -164,22 +170,6 @@ def _best(loose: list[Candidate]) -> Candidate:
             best = min(best, tied, key=lambda each: each.information(variance))
     best = descended(best)
     return best if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose) else first
-
-
-def regress(series: TimeSeries, smoothed: Smoothed, library: Library, known: KnownField | None = None) -> np.ndarray:
-    """Sparse coefficients `(terms, states)` by weak-form regression alone: per equation the subset that the criterion chooses."""
-    evaluated = None if known is None else lambda points: np.asarray(known(jnp.asarray(points)))
-    rows = weak_rows(series, smoothed, library, evaluated)
-    coefficients = np.zeros((len(library), series.channels))
-    complexities = [term.complexity for term in library.terms]
-    for _ in range(REWEIGHTINGS):
-        columns = []
-        for equation in range(series.channels):
-            weighted = weighted_rows(rows, coefficients, equation)
-            path = best_subsets(weighted.design, weighted.target, min(MOST_TERMS, len(weighted.target) // 2))
-            columns.append(chosen(path, len(weighted.target), costs(complexities, len(weighted.target))).coefficients)
-        coefficients = np.stack(columns, axis=1)
-    return coefficients
 
 
 def _stability(best: Candidate, resamples: int, seed: int) -> np.ndarray:

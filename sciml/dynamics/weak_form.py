@@ -54,7 +54,7 @@ class Rows:
     points: np.ndarray
     """`(nodes, variables)`: smoothed states and control inputs."""
     factors: tuple[tuple[csr_array, np.ndarray], ...]
-    """Per state, splines at the nodes `(nodes, k)` and a factor F `(k, k)` of the covariance F F' of their coefficients."""
+    """Per state, its derivatives at the nodes by the spline's coefficients `(nodes, k)`, and a factor F `(k, k)` of their covariance."""
 
     def covariance(self, coefficients: np.ndarray, equation: int) -> np.ndarray:
         """Covariance of one equation's residuals: errors in the derivative's place and in the candidate terms, to first order."""
@@ -119,7 +119,7 @@ def _trajectory_rows(series: TimeSeries, smoothed: Smoothed, library: Library, k
         slopes=library.slopes(points)[:, :, :count],
         known_slopes=_numerical_slopes(known, points, count) if known else np.zeros((len(nodes), count, count)),
         points=points,
-        factors=tuple((csr_array(spline.basis(nodes)), _root(spline.covariance)) for spline in splines),
+        factors=tuple((csr_array(spline.sensitivity(nodes)), _root(spline.covariance)) for spline in splines),
     )
 
 

@@ -1,5 +1,7 @@
 """Smoothing: the noise level, states, derivatives and their error bars against signals that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,46 @@ def test_trajectories_share_one_noise_level():
     smoothed = smooth(TimeSeries.from_arrays(times, values))
     np.testing.assert_allclose(smoothed.noise, 0.05, rtol=0.25)
     assert len(smoothed.splines) == 2
+
+
+def bursts(times):
+    """Rises by two decades for a tenth of each period."""
+    return np.exp(3 * np.cos(2 * times) ** 7)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bursts_with_errors_by_a_factor_are_smoothed_in_their_logarithm(seed):
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0, 10, 250))
+    truth = bursts(times)[:, None]
+    smoothed = smooth(TimeSeries.from_arrays(times, truth * (1 + 0.05 * rng.normal(size=truth.shape))))
+    assert smoothed.splines[0][0].logarithmic
+    np.testing.assert_allclose(smoothed.proportional, 0.05, rtol=0.2)
+    np.testing.assert_allclose(smoothed.noise_at(0, times), 0.05 * truth, rtol=0.3)
+    assert np.sqrt(np.mean((smoothed.states(0, times) / truth - 1) ** 2)) < 0.05
+    for derivative in (0, 1):
+        expected = truth[:, 0] if derivative == 0 else bursts(times) * 3 * 7 * np.cos(2 * times) ** 6 * -2 * np.sin(2 * times)
+        deviation = np.abs(smoothed.states(0, times, derivative)[:, 0] - expected)
+        assert np.mean(deviation < 1.96 * smoothed.standard_errors(0, times, derivative)[:, 0]) > 0.85
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bursts_with_constant_noise_are_smoothed_as_they_are(seed):
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0, 10, 250))
+    values = bursts(times)[:, None] + 0.3 * rng.normal(size=(250, 1))
+    smoothed = smooth(TimeSeries.from_arrays(times, np.abs(values) + 1e-3))
+    assert not smoothed.splines[0][0].logarithmic
+
+
+def test_the_sensitivity_of_a_logarithm_is_its_derivative():
+    rng = np.random.default_rng(0)
+    times = np.linspace(0, 10, 250)
+    spline = smooth(TimeSeries.from_arrays(times, bursts(times) * (1 + 0.05 * rng.normal(size=250)))).splines[0][0]
+    direction = rng.normal(size=spline.coefficients.size)
+    for derivative in (0, 1):
+        ahead, behind = (replace(spline, coefficients=spline.coefficients + h * direction)(times, derivative) for h in (1e-6, -1e-6))
+        np.testing.assert_allclose(spline.sensitivity(times, derivative) @ direction, (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("points", [3, 4, 5, 6, 7])
