@@ -39,7 +39,7 @@ def regressions(series: TimeSeries, smoothed: Smoothed, library: Library, known:
         return chosen(path, len(weighted.target), costs(complexities.tolist(), len(weighted.target))).coefficients
 
     def dense(weighted: WeightedRows) -> np.ndarray:
-        return fitted(weighted.design, weighted.target, tuple(simple)).coefficients
+        return fitted(weighted.design, weighted.target, tuple(simple.tolist())).coefficients
 
     return tuple(_reweighted(rows, select, series.channels) for select in (sparse, dense))
 
