@@ -17,51 +17,6 @@ Where = Callable[[int, int], str]
 """(trajectory, row) -> where its reader finds it: "line 7", or "row 6 of trajectory 2"."""
 
 
-class Padded(NamedTuple):
-    """All trajectories in arrays of one shape, for compiled code. Past the end of a trajectory its last time is repeated."""
-
-    times: np.ndarray
-    """`(T, n)`, not decreasing."""
-    values: np.ndarray
-    """`(T, n, channels)`, zero where nothing was measured."""
-    mask: np.ndarray
-    """`(T, n, channels)`, True where a value was measured."""
-    controls: np.ndarray
-    """`(T, n, controls)`; the last row is repeated."""
-
-
-class Scales(NamedTuple):
-    """How a series was normalised: `z = (x - mean) / scale` per channel, `s = (t - time_shift) / time_scale`."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-    control_mean: np.ndarray
-    control_scale: np.ndarray
-    time_shift: float
-    time_scale: float
-
-    def states(self, normalised: Any) -> Any:
-        """States in the units of the data, from `(..., channels)` normalised ones."""
-        return normalised * self.scale + self.mean
-
-    def times(self, normalised: Any) -> Any:
-        """Times in the units of the data."""
-        return normalised * self.time_scale + self.time_shift
-
-    def derivatives(self, normalised: Any) -> Any:
-        """Time derivatives in the units of the data, from `(..., channels)` normalised ones."""
-        return normalised * (self.scale / self.time_scale)
-
-    def inverse(self, series: TimeSeries) -> TimeSeries:
-        """The series in its own units again."""
-        return replace(
-            series,
-            times=tuple(self.times(times) for times in series.times),
-            values=tuple(self.states(values) for values in series.values),
-            controls=tuple(controls * self.control_scale + self.control_mean for controls in series.controls),
-        )
-
-
 MISTAKES = 10
 """Ragged lines of a table that are named one by one."""
 
@@ -224,35 +179,6 @@ class TimeSeries:
         )
         _check_informative(train, _rows(len(self.times)), f"what hold_out = {hold_out} leaves to learn from")
         return train, held_out
-
-    def padded(self) -> Padded:
-        """All trajectories as arrays of one shape, with a mask."""
-        length = max(len(times) for times in self.times)
-
-        def stacked(arrays: Sequence[np.ndarray], mode: Any) -> np.ndarray:
-            return np.stack([np.pad(array, [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)], mode) for array in arrays])
-
-        measured = [~np.isnan(values) for values in self.values]
-        filled = [np.nan_to_num(values, nan=0.0) for values in self.values]
-        return Padded(
-            stacked(self.times, "edge"), stacked(filled, "constant"), stacked(measured, "constant"), stacked(self.controls, "edge")
-        )
-
-    def normalised(self) -> tuple[TimeSeries, Scales]:
-        """The series with channels of mean zero and standard deviation one, on times from 0 to 1 (the longest trajectory)."""
-        values, controls = np.concatenate(self.values), np.concatenate(self.controls)
-        mean, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        control_mean, control_scale = np.mean(controls, axis=0), np.std(controls, axis=0)
-        scale, control_scale = (np.where(each > 0, each, 1.0) for each in (scale, control_scale))
-        shift = min(float(times[0]) for times in self.times)
-        span = max(float(times[-1] - times[0]) for times in self.times)
-        series = replace(
-            self,
-            times=tuple((times - shift) / span for times in self.times),
-            values=tuple((each - mean) / scale for each in self.values),
-            controls=tuple((each - control_mean) / control_scale for each in self.controls),
-        )
-        return series, Scales(mean, scale, control_mean, control_scale, shift, span)
 
 
 def _columns(values: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""TimeSeries: what it reads, how it is padded, split and normalised, and one clear error for each kind of bad input."""
+"""TimeSeries: what it reads, how it is split, and one clear error for each kind of bad input."""
 
 import numpy as np
 import pandas
@@ -39,11 +39,6 @@ def test_trajectories_and_controls(read):
     assert [len(times) for times in series.times] == [2, 3]
     assert series.names == ("x",)
     np.testing.assert_array_equal(series.controls[1][:, 0], [5, 7, 8])
-    padded = series.padded()
-    assert padded.times.shape == (2, 3)
-    assert padded.times[0, 2] == padded.times[0, 1]
-    np.testing.assert_array_equal(padded.mask[:, :, 0], [[True, True, False], [True, True, True]])
-    assert np.isfinite(padded.values).all()
 
 
 def test_same_series_from_every_source(read):
@@ -60,23 +55,6 @@ def test_xarray_trajectories_end_where_their_values_do():
     values = np.array([[1.0, 2, 3, 4], [5, 6, np.nan, np.nan]])
     dataset = xarray.Dataset({"x": (("trajectory", "t"), values)}, coords={"t": np.arange(4.0)})
     assert [len(times) for times in TimeSeries.from_xarray(dataset).times] == [4, 2]
-
-
-def test_normalised_and_back():
-    rng = np.random.default_rng(0)
-    times = [np.sort(rng.uniform(3, 9, 20)), np.sort(rng.uniform(-4, 9, 30))]
-    values = [1e3 + 10 * rng.normal(size=(len(each), 2)) for each in times]
-    values[0][4, 1] = np.nan
-    series = TimeSeries.from_arrays(times, values)
-    normalised, scales = series.normalised()
-    joined = np.concatenate(normalised.values)
-    np.testing.assert_allclose(np.nanmean(joined, axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(np.nanstd(joined, axis=0), 1)
-    assert max(each[-1] - each[0] for each in normalised.times) == pytest.approx(1)
-    back = scales.inverse(normalised)
-    for before, after in zip(series.values, back.values, strict=True):
-        np.testing.assert_allclose(after, before)
-    np.testing.assert_allclose(back.times[1], series.times[1])
 
 
 @pytest.mark.parametrize(("hold_out", "left"), [(2, 8), (0.3, 7)])
