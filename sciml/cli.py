@@ -236,6 +236,7 @@ def discover(
     controls: Annotated[
         list[str], typer.Option("--control", metavar="NAME", help="A column that is an input, not a state; may be repeated.")
     ] = [],
+    unit: Annotated[str | None, typer.Option(help="In what to count times that are dates: ms, s, min, h, d or y.")] = None,
     hold_out: Annotated[
         int, typer.Option(min=0, metavar="N", help="Keep the last N rows of each trajectory from the fit and forecast them.")
     ] = 0,
@@ -262,7 +263,7 @@ def discover(
     document = {
         "kind": "discovery",
         "problem": catalog.name_of(table.stem),
-        "series": {"file": str(table), "controls": list(controls)},
+        "series": {"file": str(table), "controls": list(controls), **({} if unit is None else {"unit": unit})},
         "hold_out": hold_out,
         **({} if noise is None else {"noise": noise}),
         "vector_field": {"kind": field},

@@ -85,13 +85,17 @@ class Data(Condition):
 
 
 def _column(name: str, column: Any) -> np.ndarray:
-    try:
-        array = np.asarray(column, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"Data: the column '{name}' holds something that is not a number ({error})") from error
+    array = cells.array(column)
     if array.ndim != 1:
         raise ProblemError(f"Data: the column '{name}' must be one-dimensional, but has shape {array.shape}")
-    return array
+    numbers, strange = cells.numbers(array)
+    mistakes = [
+        f"Data: row {row + 1}, column '{name}': '{array[row]}' is not a number; write a number, or NaN where nothing was measured"
+        for row in np.flatnonzero(strange)
+    ]
+    if mistakes:
+        raise ProblemError(mistakes)
+    return numbers
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:

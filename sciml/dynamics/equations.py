@@ -57,33 +57,6 @@ def sympy(library: Library, coefficients: np.ndarray, names: Sequence[str]) -> d
     return found
 
 
-def in_original_units(
-    library: Library, coefficients: np.ndarray, mean: np.ndarray, scale: np.ndarray, time_scale: float
-) -> tuple[Library, np.ndarray]:
-    """The polynomial model of the data from that of normalised data `z = (x - mean) / scale`, `s = t / time_scale`, exactly.
-
-    `mean` and `scale` have one entry per variable of the library (states, then controls). Shifting makes terms of lower degree,
-    so the result has all monomials up to the highest degree. Raises `ProblemError` for a library that is not polynomial.
-    """
-    degrees = [_exponents(library, term) for term in library.terms]
-    expanded: dict[tuple[int, ...], np.ndarray] = {}
-    for exponents, row in zip(degrees, coefficients, strict=True):
-        parts: dict[tuple[int, ...], float] = {(0,) * len(mean): 1.0}
-        for index, power in enumerate(exponents):
-            binomial = np.polynomial.polynomial.polypow([-mean[index] / scale[index], 1 / scale[index]], power)
-            parts = {  # the power of this variable, written out
-                (*key[:index], lower, *key[index + 1 :]): value * float(weight)
-                for key, value in parts.items()
-                for lower, weight in enumerate(binomial)
-            }
-        for key, value in parts.items():
-            expanded[key] = expanded.get(key, 0.0) + value * row
-    terms = sorted(expanded, key=lambda key: (sum(key), [-power for power in key]))
-    made = tuple(Term(tuple(Factor("", ((index, 1.0),), power) for index, power in enumerate(key) if power)) for key in terms)
-    states = coefficients.shape[1]
-    return Library(library.variables, made), np.stack([expanded[key] for key in terms]) * scale[:states] / time_scale
-
-
 def number_text(value: float, error: float | None, digits: int = 4) -> str:
     """`0.4807(43)`: as many digits as the standard error leaves, two of the error in brackets; without one, `digits` digits."""
     if error is None or not np.isfinite(error) or error <= 0:
@@ -104,17 +77,6 @@ def _active(library: Library, coefficients: np.ndarray, errors: np.ndarray | Non
         for row, term in enumerate(library.terms)
         if column[row] != 0
     ]
-
-
-def _exponents(library: Library, term: Term) -> tuple[int, ...]:
-    powers = [0] * len(library.variables)
-    for factor in term.factors:
-        if factor.function or len(factor.weights) != 1 or factor.power < 0:
-            raise ProblemError(f"the term '{library.name(term)}' is not a monomial: it has no exact form in other units")
-        powers[factor.weights[0][0]] += factor.power
-    if term.function is not None:
-        raise ProblemError(f"the term '{library.name(term)}' is not a monomial: it has no exact form in other units")
-    return tuple(powers)
 
 
 def _sympy_term(symbolic: Any, term: Term, symbols: Sequence[Any]) -> Any:

@@ -2,68 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sciml import cells
-from sciml.errors import ProblemError, suggest
+from sciml.dynamics import tables
+from sciml.dynamics.tables import Draft, Where
+from sciml.errors import ProblemError
 
-Where = Callable[[int, int], str]
-"""(trajectory, row) -> where its reader finds it: "line 7", or "row 6 of trajectory 2"."""
-
-
-class Padded(NamedTuple):
-    """All trajectories in arrays of one shape, for compiled code. Past the end of a trajectory its last time is repeated."""
-
-    times: np.ndarray
-    """`(T, n)`, not decreasing."""
-    values: np.ndarray
-    """`(T, n, channels)`, zero where nothing was measured."""
-    mask: np.ndarray
-    """`(T, n, channels)`, True where a value was measured."""
-    controls: np.ndarray
-    """`(T, n, controls)`; the last row is repeated."""
-
-
-class Scales(NamedTuple):
-    """How a series was normalised: `z = (x - mean) / scale` per channel, `s = (t - time_shift) / time_scale`."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-    control_mean: np.ndarray
-    control_scale: np.ndarray
-    time_shift: float
-    time_scale: float
-
-    def states(self, normalised: Any) -> Any:
-        """States in the units of the data, from `(..., channels)` normalised ones."""
-        return normalised * self.scale + self.mean
-
-    def times(self, normalised: Any) -> Any:
-        """Times in the units of the data."""
-        return normalised * self.time_scale + self.time_shift
-
-    def derivatives(self, normalised: Any) -> Any:
-        """Time derivatives in the units of the data, from `(..., channels)` normalised ones."""
-        return normalised * (self.scale / self.time_scale)
-
-    def inverse(self, series: TimeSeries) -> TimeSeries:
-        """The series in its own units again."""
-        return replace(
-            series,
-            times=tuple(self.times(times) for times in series.times),
-            values=tuple(self.states(values) for values in series.values),
-            controls=tuple(controls * self.control_scale + self.control_mean for controls in series.controls),
-        )
-
-
-MISTAKES = 10
-"""Ragged lines of a table that are named one by one."""
+UNITS = {
+    "ms": np.timedelta64(1, "ms"),
+    "s": np.timedelta64(1, "s"),
+    "min": np.timedelta64(1, "m"),
+    "h": np.timedelta64(1, "h"),
+    "d": np.timedelta64(1, "D"),
+    "y": np.timedelta64(31_557_600, "s"),
+}
+"""Units of time in which dates are counted; a year has 365.25 days."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +44,10 @@ class TimeSeries:
     time_name: str = "t"
 
     def __post_init__(self) -> None:
-        controls = self.controls or tuple(np.zeros((len(times), 0)) for times in self.times)
-        for name, arrays in (("times", self.times), ("values", self.values), ("controls", controls)):
-            object.__setattr__(self, name, tuple(np.asarray(array, dtype=np.float64) for array in arrays))
-        mistakes = _shape_mistakes(self) or _entry_mistakes(self, _rows(len(self.times)))
-        if mistakes:
-            raise ProblemError(mistakes, source="time series")
+        given = (self.times, self.values, self.names, self.controls, self.control_names, self.time_name)
+        checked = _checked(Draft(*given, tables.rows(len(self.times)), "time series"))
+        for name in ("times", "values", "controls"):
+            object.__setattr__(self, name, getattr(checked, name))
 
     @classmethod
     def from_arrays(
@@ -100,98 +58,51 @@ class TimeSeries:
         controls: Any = None,
         control_names: Sequence[str] | None = None,
         time_name: str = "t",
+        unit: str | None = None,
     ) -> TimeSeries:
-        """One trajectory from arrays, `(n,)` and `(n,)` or `(n, channels)`; several from lists of such arrays. NaN was not measured.
+        """One trajectory from arrays, `(n,)` and `(n,)` or `(n, channels)`; several from lists of such arrays.
 
-        `controls` are `(n,)` or `(n, controls)` at the same times. Names are x, or x0, x1, ..., and u, or u0, u1, ..., where none are
-        given. Raises `ProblemError` for times that do not increase, and for channels without information, naming row and channel.
+        NaN, `None` and masked values were not measured. `controls` are `(n,)` or `(n, controls)` at the same times. Names are x, or
+        x0, x1, ..., and u, or u0, u1, ..., where none are given. Times that are dates are counted from the earliest on, in the `unit`
+        "ms", "s", "min", "h", "d" or "y" (365.25 days); durations need it, too. Raises `ProblemError` for cells that are no numbers,
+        times that do not increase, and channels without information, naming row and channel.
         """
-        several = isinstance(times, list | tuple) and len(times) > 0 and np.ndim(times[0]) == 1
-        listed_times = list(times) if several else [times]
-        listed_values = [_columns(each) for each in (values if several else [values])]
-        listed_controls = [] if controls is None else [_columns(each) for each in (controls if several else [controls])]
-        names = _default_names("x", names, listed_values)
-        control_names = _default_names("u", control_names, listed_controls) if listed_controls else ()
-        series = cls(tuple(map(np.asarray, listed_times)), tuple(listed_values), names, tuple(listed_controls), control_names, time_name)
-        _check_informative(series, _rows(len(series.times)), "time series")
-        return series
+        return _series(cls, tables.from_arrays(times, values, names, controls, control_names, time_name), unit)
 
     @classmethod
-    def from_csv(cls, path: str | Path, *, controls: Sequence[str] = (), trajectory: str = "trajectory") -> TimeSeries:
+    def from_csv(
+        cls, path: str | Path, *, controls: Sequence[str] = (), trajectory: str = "trajectory", unit: str | None = None
+    ) -> TimeSeries:
         """Reads a table with a header: the first column is time, the others are channels.
 
         Empty cells (or NA, NaN, null) were not measured. `controls` names columns that are inputs, not states: between rows they run in
-        straight lines. Rows with equal entries in the column `trajectory`, where there is one, belong together. Commas, semicolons and
-        tabs separate. Raises `ProblemError`, naming line and column.
+        straight lines. Rows with equal entries in the column `trajectory`, where there is one, belong together. Times may be dates as in
+        2026-01-31 or 2026-01-31T12:30, in a `unit` as in `from_arrays`. Commas, semicolons and tabs separate. Raises `ProblemError`,
+        naming line and column.
         """
-        source = Path(path)
-        try:
-            text = source.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            others = [str(each) for each in source.parent.glob("*.csv")] if source.parent.is_dir() else []
-            hint = suggest(str(path), others) if others else "give the path of a CSV file"
-            raise ProblemError(f"cannot read the table {source.absolute()}: {error.strerror}; {hint}") from error
-        except UnicodeDecodeError as error:
-            raise ProblemError(f"cannot read the table ({error}); give a CSV file in UTF-8", source=str(path)) from error
-        head = text.partition("\n")[0]
-        reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=head.count), skipinitialspace=True)
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
-        if len(rows) < 2:
-            raise ProblemError("needs a header and at least two rows of numbers", source=str(path))
-        header = rows[0][1]
-        ragged = [f"line {line}: {len(row)} cells where the header has {len(header)}" for line, row in rows[1:] if len(row) != len(header)]
-        if ragged:
-            more = [f"{len(ragged) - MISTAKES} more lines like these"] * (len(ragged) > MISTAKES)
-            raise ProblemError(ragged[:MISTAKES] + more, source=str(path))
-        if all(cells.number(cell) is not None for cell in header):
-            raise ProblemError(
-                f"line {rows[0][0]}: the first line holds numbers ({', '.join(header)}); write a line of names above it, as in t,x,y",
-                source=str(path),
-            )
-        table = {name: [row[index] for _, row in rows[1:]] for index, name in enumerate(header)}
-        if len(table) != len(header) or "" in table:
-            raise ProblemError(f"every column needs a name of its own; the header is {', '.join(header)}", source=str(path))
-        return _from_table(cls, table, controls, trajectory, [f"line {line}" for line, _ in rows[1:]], str(path))
+        return _series(cls, tables.from_csv(Path(path), controls, trajectory), unit)
 
     @classmethod
-    def from_pandas(cls, frame: Any, *, controls: Sequence[str] = (), trajectory: str = "trajectory") -> TimeSeries:
-        """From a data frame laid out as `from_csv` expects a table: the first column is time. Raises `ProblemError`, naming the row."""
-        table = {str(name): list(frame[name]) for name in frame.columns}
-        return _from_table(cls, table, controls, trajectory, [f"row {row + 1}" for row in range(len(frame))], "data frame")
+    def from_pandas(
+        cls, frame: Any, *, controls: Sequence[str] = (), trajectory: str = "trajectory", unit: str | None = None
+    ) -> TimeSeries:
+        """From a data frame, or a `Series` of one channel; options as in `from_csv`.
+
+        Time is the index where it has a name or holds dates or fractions, else the first column. Raises `ProblemError`, naming row and
+        column, and for any other index that does not number the rows from 0 on.
+        """
+        return _series(cls, tables.from_frame(frame, controls, trajectory), unit)
 
     @classmethod
-    def from_xarray(cls, dataset: Any, *, controls: Sequence[str] = (), trajectory: str = "trajectory", time: str = "t") -> TimeSeries:
+    def from_xarray(
+        cls, dataset: Any, *, controls: Sequence[str] = (), trajectory: str = "trajectory", time: str = "t", unit: str | None = None
+    ) -> TimeSeries:
         """From a dataset whose variables lie along the dimension `time`, and along `trajectory` where it has one.
 
-        Points past the end of a shorter trajectory are NaN in all variables. Raises `ProblemError`, naming the variable.
+        A `DataArray` is one channel, or has one more dimension along which its channels lie. Points past the end of a shorter trajectory
+        are NaN in all variables. `unit` is as in `from_arrays`. Raises `ProblemError`, naming the variable.
         """
-        names = [str(name) for name in dataset.data_vars]
-        mistakes = [f"no dimension '{time}'; {suggest(time, [str(dim) for dim in dataset.sizes])}"] * (time not in dataset.sizes)
-        mistakes += [f"no variable '{name}' for a control; {suggest(name, names)}" for name in controls if name not in names]
-        mistakes += [
-            f"variable '{name}' lies along ({', '.join(map(str, dataset[name].dims))}); only '{time}' and '{trajectory}' can be used"
-            for name in names
-            if not {time} <= set(dataset[name].dims) <= {time, trajectory}
-        ]
-        if mistakes:
-            raise ProblemError(mistakes, source="dataset")
-        count = dataset.sizes.get(trajectory, 1)
-        grid = np.asarray(dataset[time].values, dtype=np.float64)
-
-        def column(name: str, index: int) -> np.ndarray:
-            variable = dataset[name]
-            return np.asarray((variable.isel({trajectory: index}) if trajectory in variable.dims else variable).values, dtype=np.float64)
-
-        channels = [name for name in names if name not in controls]
-        kept, values, inputs = [], [], []
-        for index in range(count):
-            measured = np.stack([column(name, index) for name in channels], axis=1)
-            rows = np.flatnonzero(~np.isnan(measured).all(axis=1))
-            rows = np.arange(rows[-1] + 1 if rows.size else 0)
-            kept.append(grid[rows])
-            values.append(measured[rows])
-            inputs.append(np.stack([column(name, index) for name in controls], axis=1)[rows] if controls else np.zeros((rows.size, 0)))
-        return cls.from_arrays(kept, values, channels, inputs, controls, time)
+        return _series(cls, tables.from_dataset(dataset, controls, trajectory, time), unit)
 
     @property
     def channels(self) -> int:
@@ -206,9 +117,11 @@ class TimeSeries:
     def split(self, hold_out: int | float) -> tuple[TimeSeries, TimeSeries]:
         """(train, held out): the last points of every trajectory are held out, a number of them or a share below one.
 
-        Raises `ProblemError` where fewer than two points of a trajectory would remain.
+        Raises `ProblemError` for anything else, and where fewer than two points of a trajectory would remain.
         """
-        counts = [round(hold_out * len(times)) if isinstance(hold_out, float) else hold_out for times in self.times]
+        if not (isinstance(hold_out, Integral) or (isinstance(hold_out, Real) and 0 < hold_out < 1)):
+            raise ProblemError(f"hold_out = {hold_out!r}; write how many of the last points to hold out, or a share between 0 and 1")
+        counts = [int(hold_out) if isinstance(hold_out, Integral) else round(hold_out * len(times)) for times in self.times]
         for index, (times, count) in enumerate(zip(self.times, counts, strict=True)):
             if not 1 <= count <= len(times) - 2:
                 raise ProblemError(
@@ -222,122 +135,92 @@ class TimeSeries:
                 lambda arrays: tuple(array[-count:] for array, count in zip(arrays, counts, strict=True)),
             )
         )
-        _check_informative(train, _rows(len(self.times)), f"what hold_out = {hold_out} leaves to learn from")
+        _check_informative(train, tables.rows(len(self.times)), f"what hold_out = {hold_out} leaves to learn from")
         return train, held_out
 
-    def padded(self) -> Padded:
-        """All trajectories as arrays of one shape, with a mask."""
-        length = max(len(times) for times in self.times)
 
-        def stacked(arrays: Sequence[np.ndarray], mode: Any) -> np.ndarray:
-            return np.stack([np.pad(array, [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)], mode) for array in arrays])
-
-        measured = [~np.isnan(values) for values in self.values]
-        filled = [np.nan_to_num(values, nan=0.0) for values in self.values]
-        return Padded(
-            stacked(self.times, "edge"), stacked(filled, "constant"), stacked(measured, "constant"), stacked(self.controls, "edge")
-        )
-
-    def normalised(self) -> tuple[TimeSeries, Scales]:
-        """The series with channels of mean zero and standard deviation one, on times from 0 to 1 (the longest trajectory)."""
-        values, controls = np.concatenate(self.values), np.concatenate(self.controls)
-        mean, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        control_mean, control_scale = np.mean(controls, axis=0), np.std(controls, axis=0)
-        scale, control_scale = (np.where(each > 0, each, 1.0) for each in (scale, control_scale))
-        shift = min(float(times[0]) for times in self.times)
-        span = max(float(times[-1] - times[0]) for times in self.times)
-        series = replace(
-            self,
-            times=tuple((times - shift) / span for times in self.times),
-            values=tuple((each - mean) / scale for each in self.values),
-            controls=tuple((each - control_mean) / control_scale for each in self.controls),
-        )
-        return series, Scales(mean, scale, control_mean, control_scale, shift, span)
-
-
-def _columns(values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    return array[:, None] if array.ndim == 1 else array
-
-
-def _default_names(letter: str, names: Sequence[str] | None, arrays: Sequence[np.ndarray]) -> tuple[str, ...]:
-    if names is not None:
-        return tuple(names)
-    count = arrays[0].shape[-1]
-    return tuple(f"{letter}{index}" for index in range(count)) if count > 1 else (letter,)
-
-
-def _rows(trajectories: int) -> Where:
-    return lambda index, row: f"row {row + 1}" + (f" of trajectory {index + 1}" if trajectories > 1 else "")
-
-
-# ── tables ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _from_table(
-    cls: type[TimeSeries], table: Mapping[str, list[Any]], controls: Sequence[str], trajectory: str, places: list[str], source: str
-) -> TimeSeries:
-    """A series from columns of cells; `places[row]` says where the reader finds a row."""
-    time_name, *others = [name for name in table if name != trajectory] or [""]
-    controls = (controls,) if isinstance(controls, str) else controls
-    mistakes = [f"no column '{name}' for a control; {suggest(name, others)}" for name in controls if name not in others]
-    names = tuple(name for name in others if name not in controls)
-    if not names:
-        mistakes.append(f"no column is left for a state; columns: {', '.join(table)}")
-    if mistakes:
-        raise ProblemError(mistakes, source=source)
-    numbers = {name: [cells.number(cell) for cell in table[name]] for name in (time_name, *others)}
-    texts = [
-        f"{place}, column '{name}': {cell!r} is not a number; write a number, or leave the cell empty where nothing was measured"
-        for name, column in numbers.items()
-        for place, cell, number in zip(places, table[name], column, strict=True)
-        if number is None
-    ]
-    if texts and all(cells.number(str(cell).replace(",", ".", 1)) is not None for column in table.values() for cell in column):
-        raise ProblemError(f"{texts[0].partition(';')[0]}: its decimals are commas; write points instead", source=source)
-    if texts:
-        raise ProblemError(texts, source=source)
-    columns = {name: np.array(column, dtype=np.float64) for name, column in numbers.items()}
-    groups: dict[Any, list[int]] = {}
-    for row, label in enumerate(table.get(trajectory, [""] * len(places))):
-        groups.setdefault(label, []).append(row)
-    members = list(groups.values())
-
-    def gathered(wanted: Sequence[str]) -> tuple[np.ndarray, ...]:
-        return tuple(np.stack([columns[name][rows] for name in wanted], axis=1) for rows in members)
-
-    arrays = (tuple(columns[time_name][rows] for rows in members), gathered(names), gathered(controls) if controls else ())
-    draft = _Draft(*arrays[:2], names, arrays[2] or tuple(np.zeros((len(rows), 0)) for rows in members), tuple(controls), time_name)
-    where: Where = lambda index, row: places[members[index][row]]  # noqa: E731
-    if mistakes := _entry_mistakes(draft, where):
-        raise ProblemError(mistakes, source=source)
-    series = cls(*draft)
-    _check_informative(series, where, source)
+def _series(cls: type[TimeSeries], draft: Draft, unit: str | None) -> TimeSeries:
+    """The series of a draft, from which something can be learned."""
+    draft = _checked(draft, unit)
+    series = cls(draft.times, draft.values, draft.names, draft.controls, draft.control_names, draft.time_name)
+    _check_informative(series, draft.where, draft.source)
     return series
 
 
-class _Draft(NamedTuple):
-    """The fields of a TimeSeries before they are checked."""
+# ── from cells to numbers ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    times: tuple[np.ndarray, ...]
-    values: tuple[np.ndarray, ...]
-    names: tuple[str, ...]
-    controls: tuple[np.ndarray, ...]
-    control_names: tuple[str, ...]
-    time_name: str
+
+def _checked(draft: Draft, unit: str | None = None) -> Draft:
+    """The gate of every series: cells become floats, and dates the time since the earliest. Raises `ProblemError`."""
+    times, values, controls = (tuple(map(cells.array, arrays)) for arrays in (draft.times, draft.values, draft.controls))
+    controls = controls or tuple(np.zeros((*each.shape, 0)) for each in times)
+    draft = draft._replace(times=times, values=values, controls=controls)
+    mistakes = _shape_mistakes(draft)
+    if not mistakes:
+        draft, mistakes = _read_times(draft, unit)
+        gaps = "a number; write a number, or NaN where nothing was measured"
+        values, strange_values = _read(cells.numbers, draft.values, draft.names, draft.where, gaps)
+        controls, strange_controls = _read(cells.numbers, draft.controls, draft.control_names, draft.where, "a number; write a number")
+        draft = draft._replace(values=values, controls=controls)
+        mistakes = [*mistakes, *strange_values, *strange_controls] or _entry_mistakes(draft)
+    if mistakes:
+        raise ProblemError(mistakes, source=draft.source)
+    return draft
+
+
+def _read_times(draft: Draft, unit: str | None) -> tuple[Draft, list[str]]:
+    """Times in floats, counted in `unit` where they are dates or durations; and what is wrong with them."""
+    name, where = draft.time_name, draft.where
+    numbers, mistakes = _read(cells.numbers, draft.times, (name,), where, "a number; write a number, or a date as in 2026-01-31")
+    if not mistakes:
+        needless = f"unit={unit!r} is for dates, but the times are numbers already; leave it out"
+        return draft._replace(times=numbers), [] if unit is None else [needless]
+    moments, strange = _read(cells.moments, draft.times, (name,), where, "a date as other times are; write it as in 2026-01-31")
+    if all(np.isnat(each).all() for each in moments):
+        return draft, mistakes
+    if unit not in UNITS:
+        said = "say in which unit to count time" if unit is None else f"{unit!r} is no unit of time"
+        strange.append(f"column '{name}' holds dates or durations; {said}: unit='d' (command line: --unit d), or {', '.join(UNITS)}")
+    if strange:
+        return draft, strange
+    return draft._replace(times=_counted(moments, UNITS[str(unit)]), time_name=f"{name} [{unit}]"), []
+
+
+def _read(
+    reader: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    arrays: Sequence[np.ndarray],
+    names: Sequence[str],
+    where: Where,
+    advice: str,
+) -> tuple[tuple[np.ndarray, ...], list[str]]:
+    """The cells of arrays, `(n,)` or `(n, names)`, and a mistake for each that is not what `advice` says."""
+    read = [reader(array) for array in arrays]
+    mistakes = [
+        f"{where(index, place // len(names))}, column '{names[place % len(names)]}': '{arrays[index].flat[place]}' is not {advice}"
+        for index, (_, strange) in enumerate(read)
+        for place in np.flatnonzero(strange).tolist()
+    ]
+    return tuple(array for array, _ in read), mistakes
+
+
+def _counted(moments: Sequence[np.ndarray], unit: np.timedelta64) -> tuple[np.ndarray, ...]:
+    """Dates as the time since the earliest of all trajectories, durations as they are."""
+    joined = np.concatenate(moments)
+    origin = np.fmin.reduce(joined) if joined.dtype.kind == "M" else np.timedelta64(0)
+    return tuple((each - origin) / unit for each in moments)
 
 
 # ── what can be wrong ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _shape_mistakes(series: TimeSeries) -> list[str]:
+def _shape_mistakes(series: Draft) -> list[str]:
     if not series.times or len(series.values) != len(series.times) or len(series.controls) != len(series.times):
         counts = f"{len(series.times)} times, {len(series.values)} values, {len(series.controls)} controls"
         return [f"needs one array of times, values (and controls) per trajectory; got {counts}"]
     named = (*series.names, *series.control_names, series.time_name)
     mistakes = [f"two columns have the name '{name}'" for name in sorted(set(named)) if named.count(name) > 1]
     for index, (times, values, controls) in enumerate(zip(series.times, series.values, series.controls, strict=True)):
-        expected = (len(times),) if times.ndim == 1 else None
+        expected = times.shape if times.ndim == 1 else None
         if expected is None or values.shape != (*expected, len(series.names)) or controls.shape != (*expected, len(series.control_names)):
             mistakes.append(
                 f"trajectory {index + 1}: times {times.shape}, values {values.shape}, controls {controls.shape}; expected (n,), "
@@ -346,9 +229,9 @@ def _shape_mistakes(series: TimeSeries) -> list[str]:
     return mistakes
 
 
-def _entry_mistakes(series: TimeSeries | _Draft, where: Where) -> list[str]:
+def _entry_mistakes(series: Draft) -> list[str]:
     """Rows and columns of numbers that cannot be: infinite ones, gaps in times or controls, times that do not increase."""
-    mistakes: list[str] = []
+    mistakes, where = [], series.where
     for index, (times, values, controls) in enumerate(zip(series.times, series.values, series.controls, strict=True)):
         for row in np.flatnonzero(~np.isfinite(times)):
             mistakes.append(
@@ -373,7 +256,8 @@ def _entry_mistakes(series: TimeSeries | _Draft, where: Where) -> list[str]:
 def _check_informative(series: TimeSeries, where: Where, source: str) -> None:
     """Raises `ProblemError` where there is nothing to learn from: one point, or a channel that is constant or has no value."""
     mistakes = [
-        f"{where(index, 0) + ': ' if len(times) else ''}trajectory {index + 1} has {len(times)} point; at least 2 are needed, drop it"
+        f"{where(index, 0) + ': trajectory' if len(times) else 'trajectory'} {index + 1} has {'1 point' if len(times) else 'no points'}; "
+        "at least 2 are needed, drop it"
         for index, times in enumerate(series.times)
         if len(times) < 2
     ]

@@ -56,7 +56,7 @@ def load_subject(config: Config, problems: Path | None) -> Problem | Dynamics | 
     if isinstance(config, DiscoveryConfig) and config.series is not None:
         from sciml.dynamics.series import TimeSeries
 
-        return TimeSeries.from_csv(config.series.file, controls=config.series.controls)
+        return TimeSeries.from_csv(config.series.file, controls=config.series.controls, unit=config.series.unit)
     return catalog.load_problem(config.problem, config.parameters, problems)
 
 

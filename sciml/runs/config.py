@@ -112,6 +112,8 @@ class Series(Settings):
     file: str = Field(min_length=1, examples=["hare_lynx.csv"])
     controls: tuple[str, ...] = ()
     """Columns that are inputs, not states."""
+    unit: Literal["ms", "s", "min", "h", "d", "y"] | None = Field(default=None, examples=["d"])
+    """In what to count times that are dates, from the earliest on."""
 
 
 class DiscoveryConfig(Config):

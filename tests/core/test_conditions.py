@@ -140,6 +140,12 @@ def test_missing_values_are_left_out() -> None:
     assert second.data[1][0].tolist() == [7.0, 8.0]
 
 
+@pytest.mark.parametrize("gap", [np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False]), [1.0, None, 3.0]])
+def test_masked_values_and_none_are_left_out(gap) -> None:
+    (term,) = sciml.Data(COLUMNS, {"u": gap}).terms(problem(PLANE, [], heat))
+    assert term.data[1][0].tolist() == [1.0, 3.0]
+
+
 def test_a_tuple_prescribes_each_field_by_a_number_or_a_function() -> None:
     pair = problem(PLANE, [], lambda u, v, u_t, v_t: (u_t, v_t))
     u, v = sciml.Initial((lambda x: 2 * x, 3.0)).terms(pair)
@@ -167,7 +173,8 @@ def test_data_from_csv(tmp_path) -> None:
             {"u": [1.0]},
             "Data: row 1: the coordinate 'x' is not a finite number; only measured values may be missing",
         ),
-        ({"t": ["a"], "x": [1.0]}, {"u": [1.0]}, "Data: the column 't' holds something that is not a number"),
+        ({"t": [0.0, "a"], "x": [1.0, 1.0]}, {"u": [1.0, 2.0]}, "Data: row 2, column 't': 'a' is not a number; write a number, or NaN"),
+        ({"t": [np.datetime64("2026-01-31", "ns")], "x": [1.0]}, {"u": [1.0]}, "Data: row 1, column 't': '2026-01-31.*' is not a number"),
         ({"t": [[0.0]], "x": [1.0]}, {"u": [1.0]}, r"Data: the column 't' must be one-dimensional, but has shape \(1, 1\)"),
         ({"t": [0.0]}, {"u": [1.0]}, "Data: no column for the coordinate 'x'; columns: t, u"),
         ({"t": [0.0], "x": [0.0]}, {"U": [1.0]}, "Data: 'U' is neither a coordinate nor a field"),

@@ -121,23 +121,6 @@ def test_sympy_agrees_with_the_library():
     np.testing.assert_allclose(values, (library.numpy(point) @ coefficients)[0])
 
 
-def test_normalisation_is_undone_exactly():
-    library = polynomials(("x", "y"), 3)
-    rng = np.random.default_rng(2)
-    coefficients = rng.normal(size=(len(library), 2))
-    mean, scale, time_scale = np.array([3.0, -40.0]), np.array([0.5, 20.0]), 7.0
-    original, converted = equations.in_original_units(library, coefficients, mean, scale, time_scale)
-    points = mean + scale * rng.normal(size=(30, 2))
-    expected = library.numpy((points - mean) / scale) @ coefficients * scale / time_scale
-    np.testing.assert_allclose(original.numpy(points) @ converted, expected, rtol=1e-9, atol=1e-9)
-
-
-def test_only_polynomials_have_other_units():
-    library = functions(("x",), ("sin",))
-    with pytest.raises(ProblemError, match=r"'sin\(x\)' is not a monomial"):
-        equations.in_original_units(library, np.ones((1, 1)), np.zeros(1), np.ones(1), 1.0)
-
-
 def test_products_of_what_cannot_be_multiplied():
     drag = user_terms(("x", "v"), drag=lambda x, v: v * jnp.abs(v))
     for other in (drag, polynomials(("x", "y"), 1)):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sciml.errors import ConfigError
 from sciml.runs import catalog
+from sciml.runs.build import load_subject
 from sciml.runs.config import (
     SCHEMA_VERSION,
     DiscoveryConfig,
@@ -335,6 +336,16 @@ def test_the_place_of_a_table_does_not_name_a_run_but_its_content_does():
     here, there = (parse_config({"problem": "table", "series": {"file": file}}) for file in ("a/t.csv", "b/t.csv"))
     assert run_name(here, "", {"series": "1"}) == run_name(there, "", {"series": "1"})
     assert run_name(here, "", {"series": "1"}) != run_name(here, "", {"series": "2"})
+
+
+def test_dates_of_a_table_are_counted_in_its_unit(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("date,x\n2026-01-30,1\n2026-02-02,2\n")
+    config = parse_config({"problem": "table", "series": {"file": str(table), "unit": "d"}})
+    assert load_subject(config, None).times[0].tolist() == [0, 3]
+    assert mistakes({"problem": "table", "series": {"file": "t.csv", "unit": "weeks"}}) == [
+        'series.unit = "weeks" does not exist; known: ms, s, min, h, d, y'
+    ]
 
 
 def test_time_slabs_belong_to_differential_equations(tmp_path) -> None:
