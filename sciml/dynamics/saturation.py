@@ -22,6 +22,10 @@ REACH = (0.05, 2.0)
 """The least and the greatest of them, in units of a variable's largest value: outside, a Hill function is a constant or a power."""
 
 MOST_TERMS = 6
+
+SAMPLES_PER_TERM = 3
+"""Measured times per candidate term below which a library is too large for a series."""
+
 Trial = tuple[int, str, float]
 """(variable, function, scale)."""
 
@@ -32,9 +36,8 @@ def saturating_library(series: TimeSeries, smoothed: Smoothed, known: KnownField
     Which function of which variable, and where it is half saturated, is what lowers the information criterion of the weak-form
     regression most, all equations together. The likelihood then fits the constant with the coefficients.
     """
-    variables = (*series.names, *series.control_names)
-    base = polynomials(variables, {1: 3, 2: 3, 3: 2}.get(len(variables), 1))
-    lower = polynomials(variables, {1: 1, 2: 2}.get(len(variables), 1))
+    base, lower = _parts(series)
+    variables = base.variables
     evaluated = None if known is None else lambda points: np.asarray(known(jnp.asarray(points)))
     rows = weak_rows(series, smoothed, base, evaluated)
     largest = np.maximum(np.abs(np.concatenate([each.points for each in rows])).max(axis=0), np.finfo(float).tiny)
@@ -48,6 +51,18 @@ def saturating_library(series: TimeSeries, smoothed: Smoothed, known: KnownField
     if information[best] >= information[0]:
         return None
     return base + _products(lower, trials[best - 1])
+
+
+def _parts(series: TimeSeries) -> tuple[Library, Library]:
+    """The polynomials, and the monomials that multiply a Hill function; fewer where the data are few."""
+    variables = (*series.names, *series.control_names)
+    highest = {1: 3, 2: 3, 3: 2}.get(len(variables), 1)
+    factors = {1: 1, 2: 2}.get(len(variables), 1)
+    for degree in range(highest, 0, -1):
+        base, lower = polynomials(variables, degree), polynomials(variables, min(factors, degree - (degree < highest)))
+        if SAMPLES_PER_TERM * (len(base) + len(lower)) <= series.rows:
+            break
+    return base, lower
 
 
 def _information(rows: tuple[Rows, ...], base: Library, lower: Library, trials: list[Trial], equation: int) -> np.ndarray:

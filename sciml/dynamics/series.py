@@ -105,6 +105,11 @@ class TimeSeries:
         return _series(cls, tables.from_dataset(dataset, controls, trajectory, time), unit)
 
     @property
+    def rows(self) -> int:
+        """Measured values of the channel that has most."""
+        return max(int(sum(np.isfinite(values[:, channel]).sum() for values in self.values)) for channel in range(self.channels))
+
+    @property
     def channels(self) -> int:
         """How many quantities were measured."""
         return len(self.names)

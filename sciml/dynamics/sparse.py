@@ -17,7 +17,7 @@ from sciml.dynamics.growing import grow
 from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import LEAP, KnownField, Windows, cut, joined, states_of
 from sciml.dynamics.regression import regressions
-from sciml.dynamics.saturation import saturating_library
+from sciml.dynamics.saturation import SAMPLES_PER_TERM, saturating_library
 from sciml.dynamics.selection import inclusion
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
@@ -72,14 +72,9 @@ class SparseModel:
         return write(self.library, self.coefficients, self.names, self.standard_errors)
 
 
-SAMPLES_PER_TERM = 3
-"""Measured times per candidate term below which a library is too large for a series."""
-
-
 def affordable(libraries: Sequence[Library], series: TimeSeries) -> tuple[Library, ...]:
     """The libraries for whose terms there are enough data, at least the smallest one."""
-    rows = max(int(np.sum([np.isfinite(values[:, channel]).sum() for values in series.values])) for channel in range(series.channels))
-    found = tuple(library for library in libraries if SAMPLES_PER_TERM * len(library) <= rows)
+    found = tuple(library for library in libraries if SAMPLES_PER_TERM * len(library) <= series.rows)
     return found or (min(libraries, key=len),)
 
 
