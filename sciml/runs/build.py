@@ -112,6 +112,25 @@ def build_seeds(config: Config, seeds: Sequence[int], problem: Problem | Dynamic
     return experiments
 
 
+OPENINGS = {
+    "sparse": "smoothing the data, and choosing terms by them",
+    "given": "smoothing the data",
+    "neural": "smoothing the data, and matching a network to their slopes",
+    "universal": "smoothing the data, and matching a network to what is missing in the known slopes",
+}
+"""What is done before a vector field of each kind is trained."""
+
+
+def opening(config: Config, problem: Any) -> str:
+    """What takes seconds before a run can say anything of its training; nothing for equations on a domain."""
+    from sciml.dynamics.series import TimeSeries
+
+    if not isinstance(config, DiscoveryConfig):
+        return ""
+    kind = config.vector_field.kind if config.vector_field is not None else "sparse" if isinstance(problem, TimeSeries) else "given"
+    return OPENINGS[kind]
+
+
 def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -> Discovery:
     """The discovery that a config describes; with what a complete run has `stored`, nothing is searched for again."""
     from sciml.dynamics.discovery import stored_field

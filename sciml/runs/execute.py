@@ -106,6 +106,8 @@ def resume_together(
 
 def _train(directory: Path, config: Config, problem: Any, problems: Path | None, started: float, listener: Listener) -> Result:
     compile_time = CompileTime()
+    if opening := build.opening(config, problem):
+        listener.message(opening)
     with compile_time.measured(), watched() as interrupt:
         experiment = build.build(config, problem, begun=Store(directory).has_begun())
         watch = Stopwatch(compile_time, started)
