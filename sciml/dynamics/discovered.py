@@ -172,13 +172,13 @@ class Discovered:
     @cached_property
     def scores(self) -> dict[str, dict[str, Score]]:
         """How good: `fit` on what was learned from, and on what was held out the `forecast` and each trivial baseline."""
-        scores = {"fit": {"model": ahead.score(np.concatenate(self.predictions), np.concatenate(self.series.values))}}
+        scores = {"fit": {"model": ahead.score(np.concatenate(self.predictions), np.concatenate(self.series.values), self.series)}}
         if self.held_out is not None:
             truth = np.concatenate(self.held_out.values)
             rivals = [ahead.baselines(self.series, number, times) for number, times in enumerate(self.held_out.times)]
-            scores["held_out"] = {"model": ahead.score(np.concatenate([band.values for band in self.bands]), truth)}
+            scores["held_out"] = {"model": ahead.score(np.concatenate([band.values for band in self.bands]), truth, self.series)}
             for name in ahead.BASELINES:
-                scores["held_out"][name] = ahead.score(np.concatenate([rival[name] for rival in rivals]), truth)
+                scores["held_out"][name] = ahead.score(np.concatenate([rival[name] for rival in rivals]), truth, self.series)
         return scores
 
     @cached_property
@@ -360,26 +360,30 @@ class Discovered:
         return errors
 
     def _forecast(self) -> dict[str, Any]:
-        band = self.bands[0]
-        rows = {
-            "times": band.times.tolist(),
-            **{
-                name: {
-                    "value": band.values[:, column].tolist(),
-                    "lower": band.lower[:, column].tolist(),
-                    "upper": band.upper[:, column].tolist(),
-                }
-                for column, name in enumerate(self.series.names)
-            },
-        }
+        """The bands, and how good they are on what was held out."""
+        bands: dict[str, Any] = {"level": LEVEL, "trajectories": [_listed(band, self.series.names) for band in self.bands]}
         if self.held_out is None:
-            return rows
-        measured = np.concatenate(self.held_out.values)
-        there = ~np.isnan(measured)
-        lower, upper = (np.concatenate([getattr(band, side) for band in self.bands]) for side in ("lower", "upper"))
-        inside = (measured >= lower) & (measured <= upper) & there
-        valid = [ahead.valid_time(b.times, b.values, v) for b, v in zip(self.bands, self.held_out.values, strict=True)]
-        return rows | {"valid_time": float(np.mean(valid)), "coverage": float(inside.sum() / max(there.sum(), 1)), "level": LEVEL}
+            return bands
+        inside = measured = 0
+        valid, horizon = [], []
+        for band, past, future, values in zip(self.bands, self.series.times, self.held_out.times, self.held_out.values, strict=True):
+            inside += int(np.sum((values >= band.lower) & (values <= band.upper)))
+            measured += int(np.sum(~np.isnan(values)))
+            valid.append(ahead.valid_time(float(past[-1]), future, band.values, values))
+            horizon.append(float(future[-1] - past[-1]))
+        return {
+            "coverage": inside / measured if measured else None,
+            "valid_time": float(np.mean(valid)),
+            "horizon": float(np.mean(horizon)),
+            "valid_smape": ahead.VALID,
+        } | bands
+
+
+def _listed(band: Band, names: Sequence[str]) -> dict[str, Any]:
+    """A forecast of one trajectory as lists."""
+    parts = {"value": band.values, "lower": band.lower, "upper": band.upper}
+    channels = {name: {part: array[:, column].tolist() for part, array in parts.items()} for column, name in enumerate(names)}
+    return {"times": band.times.tolist(), "channels": channels}
 
 
 def _at(band: Band, rows: np.ndarray) -> Band:

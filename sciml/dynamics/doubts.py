@@ -68,7 +68,9 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
         elif band.lost > 0.05:
             found.append(f"{100 * band.lost:.0f} % of the draws run to infinity and are left out of the band: it is too narrow")
     scores = discovered.scores.get("held_out", {})
-    better = [name for name, each in scores.items() if name != "model" and not scores["model"].rmse < each.rmse]
+    better = [
+        name for name, each in scores.items() if name != "model" and np.isfinite(each.nrmse) and not scores["model"].nrmse < each.nrmse
+    ]
     if better:
         found.append(f"on the held-out data {' and '.join(better)} predicts at least as well: do not use this forecast")
     return tuple(found)
