@@ -221,7 +221,17 @@ class Discovered:
             "noise": dict(zip(self.series.names, self.fit.sigma.tolist(), strict=True)) | {"kind": self.shooting.noise.kind},
             "forecast": self._forecast(),
             "scores": {what: {name: each._asdict() for name, each in rows.items()} for what, rows in self.scores.items()},
-            "refit": {"converged": self.fit.converged, "steps": self.fit.steps, "seconds": self.seconds, "windows": self.shooting.count},
+            "correlations": {
+                name: dict(zip(self.coefficients, row, strict=True))
+                for name, row in zip(self.coefficients, self.fit.correlation.tolist(), strict=True)
+            },
+            "refit": {
+                "converged": self.fit.converged,
+                "steps": self.fit.steps,
+                "seconds": self.seconds,
+                "windows": self.shooting.count,
+                "joined": self.joined,
+            },
             "solver": self.shooting.integrator.solver,
             "warnings": list(self.warnings),
         }

@@ -26,6 +26,9 @@ CAPTIONS = {
 UNIT = "standard deviations of the data"
 """Of what errors of channels in different units are told: of what was learned from."""
 
+WIDEST = 12
+"""Coefficients whose correlations fit a page."""
+
 
 def render(directory: Path, found: Discovered, result: Result) -> Html:
     """The report as HTML. Takes the figures, `config.toml` and `environment.json` that stand in the run directory."""
@@ -34,7 +37,7 @@ def render(directory: Path, found: Discovered, result: Result) -> Html:
         _summary(found, result),
         section("What to keep in mind", tag("ul", *(tag("li", text) for text in result["warnings"])) if result.get("warnings") else Html()),
         section("Equations", join([tag("pre", result["equations"]), _figure(folder, "fit")])),
-        section("Coefficients", _coefficients(found, result)),
+        section("Coefficients", _coefficients(result)),
         section("Forecast", join([_scores(result), _figure(folder, "forecast")])),
         section("Phase portrait", _figure(folder, "phase_portrait")),
         section("Residuals", join([_noise(result), _figure(folder, "residuals")])),
@@ -103,7 +106,7 @@ def _error(value: float | None) -> Html:
     return Html("none") if value is None else number(value)
 
 
-def _coefficients(found: Discovered, result: Result) -> Html:
+def _coefficients(result: Result) -> Html:
     coefficients = result["coefficients"]
     chosen, doubtful = (any(each.get(about) is not None for each in coefficients.values()) for about in ("inclusion", "reason"))
     rows = []
@@ -118,15 +121,16 @@ def _coefficients(found: Discovered, result: Result) -> Html:
     resampled = ("Chosen again in simulated data",) if chosen else ()
     unidentified = ("What these data cannot tell",) if doubtful else ()
     header = ("Coefficient", "Value", "Standard error", "95 % interval", *resampled, *unidentified)
-    return join([table(header, rows, numbers=(1, 2)), _correlations(found)])
+    return join([table(header, rows, numbers=(1, 2)), _correlations(result["correlations"])])
 
 
-def _correlations(found: Discovered) -> Html:
-    names = list(found.coefficients)
-    if not 1 < len(names) <= 12:
+def _correlations(found: Result) -> Html:
+    if len(found) < 2:
         return Html()
-    rows = [(symbol(name), *(number(value, 2) for value in row)) for name, row in zip(names, found.fit.correlation, strict=True)]
-    return join([tag("h3", "Correlations"), table(("", *names), rows, numbers=tuple(range(1, len(names) + 1)))])
+    if len(found) > WIDEST:
+        return tag("p", f"The correlations of these {len(found)} coefficients stand in result.json.")
+    rows = [(symbol(name), *(number(value) for value in row.values())) for name, row in found.items()]
+    return join([tag("h3", "Correlations"), table(("", *found), rows, numbers=range(1, len(found) + 1))])
 
 
 def _scores(result: Result) -> Html:
@@ -162,11 +166,7 @@ def _noise(result: Result) -> Html:
 
 def _refit(result: Result) -> Html:
     refit = result["refit"]
-    windows = (
-        "one solution per trajectory"
-        if not any("no single solution" in text for text in result["warnings"])
-        else f"{refit['windows']} windows"
-    )
+    windows = "one solution per trajectory" if refit["joined"] else f"{refit['windows']} windows"
     state = "converged" if refit["converged"] else "did not converge"
     return tag("p", f"Refit through the solver ({result['solver']}): {windows}, {refit['steps']} Gauss-Newton steps, {state}.")
 

@@ -51,7 +51,12 @@ def test_what_stands_in_the_run_directory(flu):
     report = (flu.directory / "report.html").read_text()
     for text in ("Coefficients", "95 % interval", "Correlations", "Residuals", "Phase portrait"):
         assert text in report
-    assert json.loads((flu.directory / "result.json").read_text())["refit"]["converged"] is True
+    result = json.loads((flu.directory / "result.json").read_text())
+    assert result["refit"]["converged"] is result["refit"]["joined"] is True
+    assert result["correlations"]["beta"]["beta"] == pytest.approx(1)
+    assert result["correlations"]["beta"]["gamma"] == pytest.approx(sciml.load(flu.directory).fit.correlation[0, 1], rel=1e-6)
+    (band,) = result["forecast"]["trajectories"]
+    assert len(band["times"]) == len(band["channels"]["in_bed"]["upper"])
 
 
 def test_load_gives_what_the_run_found(flu):
