@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, GREY)
 MOST_CHANNELS = 6
+"""Channels that are drawn; a figure says where there are more."""
+
 ARROWS = 18
 
 
@@ -72,6 +74,8 @@ def _page(height: float, draw: Callable[[Figure], None]) -> Figure:
 def _draw_fit(figure: Figure | SubFigure, found: Discovered, forecast: bool = True) -> None:
     names = found.series.names[:MOST_CHANNELS]
     axes = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
+    if left_out := _left_out(found):
+        figure.suptitle(left_out.capitalize(), x=0.01, ha="left", fontsize="medium")
     for channel, (axis, name) in enumerate(zip(axes, names, strict=True)):
         colour = COLOURS[channel % len(COLOURS)]
         for number, times in enumerate(found.series.times):
@@ -87,6 +91,12 @@ def _draw_fit(figure: Figure | SubFigure, found: Discovered, forecast: bool = Tr
         axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), handlelength=1.8)
     axes[-1].set_xlabel(symbol(found.series.time_name))
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=all(np.all(times == np.round(times)) for times in found.series.times)))
+
+
+def _left_out(found: Discovered) -> str:
+    """Which channels are drawn, where it is not all of them."""
+    channels = found.series.channels
+    return f"the first {MOST_CHANNELS} of {channels} channels" if channels > MOST_CHANNELS else ""
 
 
 def _draw_curve(axis: Axes, found: Discovered, number: int, channel: int, colour: str, label: str | None) -> None:
@@ -173,5 +183,6 @@ def _draw_residuals(figure: Figure | SubFigure, found: Discovered) -> None:
     axis.set_xlabel(symbol(found.series.time_name))
     axis.set_ylabel("standard deviations")
     kind = found.shooting.noise.kind
-    axis.set_title(f"Measured minus fitted ({kind} noise); dotted: 95 %")
+    left_out = _left_out(found)
+    axis.set_title(f"Measured minus fitted ({kind} noise); dotted: 95 %" + (f"\n{left_out}" if left_out else ""))
     axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03))
