@@ -22,7 +22,7 @@ VALID = 30.0
 """Symmetric percentage error, over all times so far, beyond which a forecast is no longer valid (Gilpin 2021)."""
 
 FLAT = 0.1
-"""A forecast that varies less than this share of the measured variation, while the data vary, is a flat line."""
+"""Predictions that vary less than this share of the measured variation, while the data vary, are a flat line."""
 
 MEMORY = 1.2
 """Squared steps over squared deviations (von Neumann 1941), two for noise alone, below which data have a course in time."""
@@ -160,16 +160,17 @@ def baselines(series: TimeSeries, trajectory: int, times: np.ndarray) -> dict[st
     return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
 
 
-def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray]) -> tuple[str, ...]:
-    """Channels whose data go up and down in time where the predictions at the measured times, `(n, channels)` each, do not."""
-    found = []
+def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray], noise: np.ndarray | float = 0.0) -> tuple[str, ...]:
+    """Channels whose data go up and down in time, by more than `noise` `(channels,)`, where predictions, `(n, channels)` each, do not."""
+    found, noise = [], np.broadcast_to(noise, series.channels)
     for channel, name in enumerate(series.names):
         measured = [values[:, channel][~np.isnan(values[:, channel])] for values in series.values]
         data = [column for column in measured if column.size]
         squares = sum(float(np.sum((column - column.mean()) ** 2)) for column in data)
         steps = sum(float(np.sum(np.diff(column) ** 2)) for column in data)
         varied = sum(float(np.sum((values[:, channel] - values[:, channel].mean()) ** 2)) for values in predicted)
-        if steps < MEMORY * squares and varied < FLAT**2 * squares:
+        loud = squares > noise[channel] ** 2 * sum(column.size for column in data)
+        if loud and steps < MEMORY * squares and varied < FLAT**2 * squares:
             found.append(name)
     return tuple(found)
 

@@ -1,5 +1,7 @@
 """Scores, baselines and the detector of flat lines."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,31 @@ def test_a_flat_line_is_found_only_where_the_data_have_a_course():
     flat = np.zeros((60, 2))
     assert flat_channels(series, [flat]) == ("wave",)
     assert flat_channels(series, [np.stack([np.sin(times), np.zeros(60)], axis=1)]) == ()
+    assert flat_channels(series, [flat], noise=np.array([0.5, 0.1])) == ("wave",)
+    assert flat_channels(series, [flat], noise=np.array([1.0, 0.1])) == ()
+
+
+class Decay(sciml.Dynamics):
+    """Settles at zero long before the end."""
+
+    k: sciml.Unknown = sciml.Unknown(1.0, positive=True)
+    hold_out = 12
+
+    def vector_field(self, x):
+        return -self.k * x
+
+    def series(self):
+        times = np.linspace(0.0, 8.0, 61)
+        return sciml.TimeSeries.from_arrays(times, 2 * np.exp(-1.5 * times) + 0.02 * np.random.default_rng(0).standard_normal(61), ("x",))
+
+
+def test_a_steady_state_is_no_flat_line_but_a_forecast_that_misses_a_wave_is():
+    found = sciml.discover(Decay(), progress=False, phases=(sciml.Adam(steps=20, until=()),))
+    assert found.warnings == ()
+    random = np.random.default_rng(1)
+    for amplitude, expected in ((0.0, False), (0.3, True)):
+        for _ in range(20):
+            values = amplitude * np.sin(3 * found.held_out.times[0]) + 0.02 * random.standard_normal(12)
+            other = replace(found, held_out=replace(found.held_out, values=(values[:, None],)))
+            other.__dict__.update({name: getattr(found, name) for name in ("failure", "predictions", "vector_field", "drawn_bands")})
+            assert ("the forecast of x is a flat line although the held-out data vary" in other.warnings) == expected
