@@ -117,10 +117,11 @@ def score(predicted: np.ndarray, measured: np.ndarray, learned: TimeSeries) -> S
             there,
         )
         sums = [part.sum(axis=0) for part in parts]
-        pooled, single = _rates(*(np.sum(each) for each in sums)), _rates(*sums)
-    columns = zip(learned.names, single[0] * spread, single[1], single[2], strict=True)
-    channels = {name: {"rmse": float(rmse), "r2": float(r2), "smape": float(smape)} for name, rmse, r2, smape in columns}
-    return Score(*map(float, pooled), channels)
+        nrmse, r2, smape = map(float, _rates(*(np.sum(each) for each in sums)))
+        columns = dict(zip(("rmse", "r2", "smape"), _rates(*sums), strict=True))
+    columns["rmse"] = columns["rmse"] * spread
+    channels = {name: {what: float(row[number]) for what, row in columns.items()} for number, name in enumerate(learned.names)}
+    return Score(nrmse, r2, smape, channels)
 
 
 def _rates(squares: np.ndarray, variation: np.ndarray, percentages: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, ...]:
