@@ -107,7 +107,7 @@ def score(predicted: np.ndarray, measured: np.ndarray, learned: TimeSeries) -> S
     """
     there, spread = ~np.isnan(measured), np.nanstd(np.concatenate(learned.values), axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         mean = np.nansum(measured, axis=0) / there.sum(axis=0)
         error = np.where(there, np.where(np.isfinite(predicted), predicted, np.nan) - measured, 0.0)
         parts = (
