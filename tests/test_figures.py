@@ -350,7 +350,9 @@ def discovery(channels):
     series = sciml.TimeSeries.from_arrays(times, values)
     noise = SimpleNamespace(kind="gaussian")
     return SimpleNamespace(
-        series=series, curves=(((times, values),),), standardised=(np.zeros_like(values),), shooting=SimpleNamespace(noise=noise)
+        series=series,
+        curves=SimpleNamespace(channels=(((times, values),),), residuals=(np.zeros_like(values),)),
+        shooting=SimpleNamespace(noise=noise),
     )
 
 

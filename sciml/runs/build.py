@@ -114,9 +114,9 @@ def build_seeds(config: Config, seeds: Sequence[int], problem: Problem | Dynamic
 
 def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -> Discovery:
     """The discovery that a config describes; with what a complete run has `stored`, nothing is searched for again."""
-    from sciml.dynamics.discovery import stored_field
     from sciml.dynamics.noise import NOISES
     from sciml.dynamics.preparing import prepare
+    from sciml.dynamics.stored import stored_field
     from sciml.problem import Problem
 
     if isinstance(problem, Problem):

@@ -10,8 +10,8 @@ from scipy.integrate import solve_ivp
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
-from sciml.dynamics.discovered import library_from, library_text
 from sciml.dynamics.library import functions, polynomials
+from sciml.dynamics.library_json import library_from, library_text
 from sciml.dynamics.preparing import prepare
 from sciml.dynamics.stages import lengths
 from sciml.errors import ConfigError, ProblemError
