@@ -150,14 +150,14 @@ class Integrator(Settings):
 
 
 class Shooting(Settings):
-    """Multiple shooting: windows of the series with starting states of their own, which grow until they span it."""
+    """Multiple shooting: windows of the series with starting states of their own, which grow up to `longest` in training."""
 
     intervals: int | None = Field(default=None, ge=1, examples=[5])
     """Sampling intervals of the first windows; without it, an eighth of those of all trajectories, between 2 and 16."""
     growth: int = Field(default=4, ge=2)
     """Factor between the lengths of windows of one stage and the next."""
     longest: int | None = Field(default=None, ge=1, examples=[64])
-    """Longest windows in training; without it, a quarter of the longest trajectory. The refit joins them."""
+    """Longest windows in training; without it, a quarter of the longest trajectory. The refit joins them where it can."""
     continuity: float = Field(default=0.3, gt=0)
     """Gap between two windows that counts as much as one standard deviation of the noise, in units of it."""
 

@@ -1,5 +1,7 @@
 """Figures show what they should: panels, labels, the switch and its reason; and the files are images."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
@@ -10,6 +12,8 @@ from PIL import Image
 
 import sciml
 from sciml import figures
+from sciml.figures import dynamics
+from sciml.figures.style import STYLE, new_figure, save, symbol
 from sciml.reference.grid import Reference, exact_reference
 from sciml.solution import Solution
 
@@ -337,3 +341,33 @@ def test_drawing_leaves_no_global_state():
     figures.solution_figure(solve(Line()))
     assert dict(matplotlib.rcParams) == before
     assert Gcf.get_num_fig_managers() == 0
+
+
+def discovery(channels):
+    """As much of a discovery as its figures of fit and residuals ask for."""
+    times = np.linspace(0.0, 1.0, 5)
+    values = np.sin(times[:, None] + np.arange(channels))
+    series = sciml.TimeSeries.from_arrays(times, values)
+    noise = SimpleNamespace(kind="gaussian")
+    return SimpleNamespace(
+        series=series,
+        curves=SimpleNamespace(channels=(((times, values),),), residuals=(np.zeros_like(values),)),
+        shooting=SimpleNamespace(noise=noise),
+    )
+
+
+@pytest.mark.parametrize(("channels", "said"), [(6, ""), (9, "the first 6 of 9 channels")])
+def test_channels_that_are_not_drawn_are_told(channels, said):
+    fit, residuals = dynamics.fit_figure(discovery(channels)), dynamics.residuals_figure(discovery(channels))
+    assert len(fit.axes) == 6
+    assert fit.get_suptitle() == said.capitalize()
+    assert residuals.axes[0].get_title(loc="left").partition("\n")[2] == said
+
+
+@pytest.mark.parametrize("name", ["x", "%", "#", "_", "$", "in $ of 1990", "O2 %"])
+def test_any_name_can_be_drawn(tmp_path, name):
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(2.0)
+        figure.subplots().set_title(symbol(name))
+        assert save(figure, tmp_path / "named.png").stat().st_size > 0
+    assert symbol("x") == "$x$"

@@ -174,5 +174,5 @@ def _positive(value: Any) -> bool:
 
 
 def _said(measure: str) -> str:
-    known = {"error": "relative $L_2$ error", "forecast": "error of the forecast, root mean square"}
+    known = {"error": "relative $L_2$ error", "forecast": "error of the forecast, in standard deviations of the data"}
     return known.get(measure, "mean square residual, fresh points")

@@ -29,11 +29,12 @@ def table(
     """The runs of a sweep, or of a folder of runs, in the plan's order.
 
     Without `to`, a list of dictionaries: `run`, a column per axis, `state`, `error` (relative L2), `floor` (the error of the reference
-    itself, where that of the run is below it), `forecast` (root mean square error of a discovery on what was held out), `residual`
-    (weighted mean square of all terms on fresh points), `steps`, `seconds`, `attempts`, `reason`, `detail`, and a column per unknown
-    coefficient. Runs of a search also have `trial`, `objective`, and, once halving has let a trial go on, `rung` (how far). With `to`,
-    the same as text. With `over_seeds`, the rows are those of `SweepRuns.over_seeds`, one per combination of the other axes. `columns`
-    chooses some of the columns, and their order. Raises `ConfigError` for a column that is not there.
+    itself, where that of the run is below it), `forecast` (root mean square error of a discovery on what was held out, each channel in
+    standard deviations of its data), `residual` (weighted mean square of all terms on fresh points), `steps`, `seconds`, `attempts`,
+    `reason`, `detail`, and a column per unknown coefficient. Runs of a search also have `trial`, `objective`, and, once halving has let
+    a trial go on, `rung` (how far). With `to`, the same as text. With `over_seeds`, the rows are those of `SweepRuns.over_seeds`, one
+    per combination of the other axes. `columns` chooses some of the columns, and their order. Raises `ConfigError` for a column that is
+    not there.
     """
     states = read_states(Path(directory))
     rows = spread_over_seeds(states) if over_seeds else table_rows(states)
@@ -155,9 +156,9 @@ def _floor(state: RunState) -> float | None:
 
 
 def _forecast(state: RunState) -> float | None:
-    """Root mean square error of a discovery's forecast of what was held out."""
+    """Root mean square error of a discovery's forecast of what was held out, each channel in standard deviations of its data."""
     scores = (state.result.get("scores") or {}).get("held_out") or {}
-    return (scores.get("model") or {}).get("rmse")
+    return (scores.get("model") or {}).get("nrmse")
 
 
 def _residual(state: RunState) -> float | None:

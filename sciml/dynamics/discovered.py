@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,29 +17,25 @@ import numpy as np
 
 from sciml.dynamics import equations as symbols
 from sciml.dynamics import forecast as ahead
+from sciml.dynamics import stored
+from sciml.dynamics.curves import Curves
 from sciml.dynamics.doubts import doubts
 from sciml.dynamics.forecast import Band, Score
 from sciml.dynamics.integrate import Failure
 from sciml.dynamics.integrate import failure as why
-from sciml.dynamics.library import Factor, Library, Term
-from sciml.dynamics.refit import LEVEL, Coefficient, Refit
+from sciml.dynamics.refit import Coefficient, Refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
+from sciml.dynamics.stored import sparse_part
 from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
 from sciml.errors import ProblemError, suggest
-from sciml.labelled import Labelled, Variable
+from sciml.labelled import Labelled
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
 Form = Literal["text", "latex", "sympy"]
-
-FINE = 400
-"""Times at which a smooth curve is drawn."""
-
-BETWEEN = 8
-"""Points of a fitted curve per sampling interval, at least."""
 
 CURVE = 60
 """Times between the last measurement and the last held-out one at which a band is drawn."""
@@ -92,7 +88,7 @@ class Discovered:
         Of the model whose terms were chosen, before its last fit. Far above one where terms are wrong, and where one fifth alone tells a
         coefficient. None where no terms were chosen from the data, the data are too few, or the fit is exact.
         """
-        sparse = _sparse_part(self.shooting.field)
+        sparse = sparse_part(self.shooting.field)
         return None if sparse is None else sparse.cross_validation
 
     @property
@@ -122,7 +118,7 @@ class Discovered:
             raise ProblemError(f"equations: only a sparse model has {form}; this vector field is a {type(found).__name__}")
         parts = [_source(found.problem)] if isinstance(found, Given) else []
         if isinstance(found, Universal) and isinstance(found.known, Given):
-            missing = _sparse_part(found)
+            missing = sparse_part(found)
             parts += [_source(found.known.problem), "plus a network" if missing is None else "plus"]
             parts += (
                 [] if missing is None else [symbols.text(missing.library, np.asarray(missing.matrix()), self.states, self._errors(missing))]
@@ -172,13 +168,13 @@ class Discovered:
     @cached_property
     def scores(self) -> dict[str, dict[str, Score]]:
         """How good: `fit` on what was learned from, and on what was held out the `forecast` and each trivial baseline."""
-        scores = {"fit": {"model": ahead.score(np.concatenate(self.predictions), np.concatenate(self.series.values))}}
+        scores = {"fit": {"model": ahead.score(np.concatenate(self.predictions), np.concatenate(self.series.values), self.series)}}
         if self.held_out is not None:
             truth = np.concatenate(self.held_out.values)
             rivals = [ahead.baselines(self.series, number, times) for number, times in enumerate(self.held_out.times)]
-            scores["held_out"] = {"model": ahead.score(np.concatenate([band.values for band in self.bands]), truth)}
+            scores["held_out"] = {"model": ahead.score(np.concatenate([band.values for band in self.bands]), truth, self.series)}
             for name in ahead.BASELINES:
-                scores["held_out"][name] = ahead.score(np.concatenate([rival[name] for rival in rivals]), truth)
+                scores["held_out"][name] = ahead.score(np.concatenate([rival[name] for rival in rivals]), truth, self.series)
         return scores
 
     @cached_property
@@ -212,19 +208,7 @@ class Discovered:
 
     def as_dict(self) -> dict[str, Any]:
         """What `result.json` adds for a discovery."""
-        return {
-            "equations": self.equations(),
-            "coefficients": {
-                name: each._asdict() | {"level": LEVEL, "inclusion": self.inclusion.get(name)} for name, each in self.coefficients.items()
-            },
-            "cross_validation": self.cross_validation,
-            "noise": dict(zip(self.series.names, self.fit.sigma.tolist(), strict=True)) | {"kind": self.shooting.noise.kind},
-            "forecast": self._forecast(),
-            "scores": {what: {name: each._asdict() for name, each in rows.items()} for what, rows in self.scores.items()},
-            "refit": {"converged": self.fit.converged, "steps": self.fit.steps, "seconds": self.seconds, "windows": self.shooting.count},
-            "solver": self.shooting.integrator.solver,
-            "warnings": list(self.warnings),
-        }
+        return stored.as_dict(self)
 
     def to_xarray(self) -> xarray.Dataset:
         """Data, fit and forecast along time, per trajectory; and all numbers that the fit consists of."""
@@ -234,44 +218,12 @@ class Discovered:
 
     def labelled(self) -> Labelled:
         """What `to_xarray` returns, as plain arrays."""
-        variables: dict[str, Variable] = {
-            "theta": (("parameter",), self.fit.theta, {"long_name": "fitted field and starting states"}),
-            "covariance": (("parameter", "parameter_"), self.fit.covariance, {"long_name": "covariance of theta"}),
-            "sigma": (("channel",), self.fit.sigma, {"long_name": f"standard deviation of the {self.shooting.noise.kind} noise"}),
-            "anchors": (("window", "state"), np.asarray(self.shooting.anchors), {"long_name": "states from which theta counts starts"}),
-        }
-        coordinates: dict[str, Variable] = {"channel": (("channel",), list(self.series.names), {})}
-        for number, times in enumerate(self.series.times):
-            axis, future = f"t_{number}", f"t_ahead_{number}"
-            band = self.bands[number]
-            coordinates |= {axis: ((axis,), times, {}), future: ((future,), band.times, {})}
-            variables[f"data_{number}"] = ((axis, "channel"), self.series.values[number], {"long_name": "measured"})
-            variables[f"fit_{number}"] = ((axis, "channel"), self.predictions[number], {"long_name": "fitted, without noise"})
-            for what in ("values", "lower", "upper"):
-                variables[f"forecast_{what}_{number}"] = ((future, "channel"), getattr(band, what), {"long_name": f"forecast, {what}"})
-        about = {"title": f"Dynamics of {self.name}", "equations": self.equations(), "level": LEVEL, "source": "sciml, multiple shooting"}
-        stored = {
-            "intervals": self.shooting.intervals or 0, "continuity": self.shooting.continuity, "steps": self.fit.steps,
-            "converged": int(self.fit.converged), "seconds": self.seconds,
-        }  # fmt: skip
-        if (sparse := _sparse_part(self.shooting.field)) is not None:
-            about_start = {"long_name": "coefficients that the fit started from, in units of which theta holds them"}
-            variables["coefficients"] = (("term", "state"), np.asarray(sparse.matrix()), about_start)
-            if sparse.shares:
-                shares = np.zeros(sparse.active.shape)
-                shares[np.nonzero(sparse.active)] = sparse.shares
-                variables["inclusion"] = (
-                    ("term", "state"),
-                    shares,
-                    {"long_name": "share of simulated data sets that lead to the term"},
-                )
-            coordinates |= {"term": (("term",), list(sparse.library.names()), {}), "state": (("state",), list(self.states), {})}
-            stored |= {"states": json.dumps(self.states)}
-            if sparse.cross_validation is not None:
-                stored |= {"cross_validation": sparse.cross_validation}
-            if all(term.function is None for term in sparse.library.terms):  # a run's library never has functions of the user's
-                stored |= {"library": library_text(sparse.library)}
-        return Labelled(variables, coordinates, about | stored)
+        return stored.labelled(self)
+
+    @cached_property
+    def curves(self) -> Curves:
+        """What figures draw of the fit."""
+        return Curves(self)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Fit, forecast with its band, phase portrait and residuals as one matplotlib figure, also written to `path`."""
@@ -284,58 +236,13 @@ class Discovered:
         return figure
 
     def with_history(self, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Discovered:
-        """The same with the rows of its training and the content of `result.json`."""
-        fresh = replace(self, history=[dict(row) for row in history], result=dict(result))
-        for name in ("vector_field", "predictions", "failure", "bands", "drawn_bands", "scores", "warnings"):
-            if name in self.__dict__:
-                fresh.__dict__[name] = self.__dict__[name]
-        return fresh
+        """The same, with all that was computed of it, with the rows of its training and the content of `result.json`."""
+        other = copy(self)
+        other.__dict__.update(history=[dict(row) for row in history], result=dict(result))
+        return other
 
     def __repr__(self) -> str:
         return f"Dynamics of {self.name}:\n{textwrap.indent(self.equations(), '  ')}"
-
-    # -- for pictures -------------------------------------------------------------------------------------------------
-
-    level = LEVEL
-
-    @cached_property
-    def state_curves(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-        """Fitted solutions between the measured times, one per window: times `(n,)` and states `(n, states)`."""
-        windows = self.shooting.windows
-        span = windows.times.shape[1] - 1
-        parts = max(BETWEEN, -(-max(20, FINE // self.shooting.count) // span))
-        rows = np.linspace(0, span, parts * span + 1)
-        fine = np.stack([np.interp(rows, np.arange(span + 1), times) for times in windows.times])
-        states = np.asarray(
-            jax.jit(lambda theta, fine: self.shooting.paths_at(theta, fine))(jnp.asarray(self.fit.theta), jnp.asarray(fine))
-        )
-        return tuple(zip(fine, np.where(np.isfinite(states), states, np.nan), strict=True))
-
-    @cached_property
-    def curves(self) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]:
-        """The same by trajectory, as what the channels would show: times and values `(n, channels)`."""
-        observe = jax.jit(jax.vmap(self.vector_field.observe))
-        shown = [(times, np.asarray(observe(jnp.asarray(states)))) for times, states in self.state_curves]
-        owner = self.shooting.windows.trajectory
-        return tuple(
-            tuple(curve for curve, trajectory in zip(shown, owner, strict=True) if trajectory == number)
-            for number in range(len(self.series.times))
-        )
-
-    def slopes(self, states: np.ndarray) -> np.ndarray:
-        """The vector field at `(n, states)`, at the first time and controls."""
-        controls = jnp.asarray(self.series.controls[0][0])
-        t = jnp.asarray(self.series.times[0][0])
-        return np.asarray(jax.vmap(lambda state: self.vector_field(t, state, controls))(jnp.asarray(states)))
-
-    @property
-    def standardised(self) -> tuple[np.ndarray, ...]:
-        """Measured minus fitted in standard deviations of the noise, `(n, channels)` per trajectory."""
-        scale = self.shooting.noise.scale
-        return tuple(
-            np.asarray(scale(jnp.asarray(values)) - scale(jnp.asarray(fitted))) / self.fit.sigma
-            for values, fitted in zip(self.series.values, self.predictions, strict=True)
-        )
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -359,60 +266,10 @@ class Discovered:
         ]
         return errors
 
-    def _forecast(self) -> dict[str, Any]:
-        band = self.bands[0]
-        rows = {
-            "times": band.times.tolist(),
-            **{
-                name: {
-                    "value": band.values[:, column].tolist(),
-                    "lower": band.lower[:, column].tolist(),
-                    "upper": band.upper[:, column].tolist(),
-                }
-                for column, name in enumerate(self.series.names)
-            },
-        }
-        if self.held_out is None:
-            return rows
-        measured = np.concatenate(self.held_out.values)
-        there = ~np.isnan(measured)
-        lower, upper = (np.concatenate([getattr(band, side) for band in self.bands]) for side in ("lower", "upper"))
-        inside = (measured >= lower) & (measured <= upper) & there
-        valid = [ahead.valid_time(b.times, b.values, v) for b, v in zip(self.bands, self.held_out.values, strict=True)]
-        return rows | {"valid_time": float(np.mean(valid)), "coverage": float(inside.sum() / max(there.sum(), 1)), "level": LEVEL}
-
 
 def _at(band: Band, rows: np.ndarray) -> Band:
     """A forecast at some of its times."""
     return band._replace(**{name: getattr(band, name)[rows] for name in ("times", "values", "lower", "upper", "states")})
-
-
-def _sparse_part(found: VectorField) -> SparseLibrary | None:
-    """The part of a vector field that is a sparse model."""
-    part = found.missing if isinstance(found, Universal) else found
-    return part if isinstance(part, SparseLibrary) else None
-
-
-def library_text(library: Library) -> str:
-    """A library without functions of the user's own as JSON."""
-    terms = [
-        [[factor.function, [(int(index), float(weight)) for index, weight in factor.weights], int(factor.power)] for factor in term.factors]
-        for term in library.terms
-    ]
-    return json.dumps({"variables": library.variables, "terms": terms})
-
-
-def library_from(text: str) -> Library:
-    """The inverse of `library_text`."""
-    content = json.loads(text)
-    factors = [
-        tuple(
-            Factor(function, tuple((int(index), float(weight)) for index, weight in weights), int(power))
-            for function, weights, power in term
-        )
-        for term in content["terms"]
-    ]
-    return Library(tuple(content["variables"]), tuple(Term(each) for each in factors))
 
 
 def _source(problem: Any) -> str:

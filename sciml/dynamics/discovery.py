@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from sciml.dynamics import vector_fields
-from sciml.dynamics.discovered import Discovered, library_from
+from sciml.dynamics.discovered import Discovered
 from sciml.dynamics.finishing import join, read_out
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.refit import recall
@@ -20,7 +19,8 @@ from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
 from sciml.dynamics.stages import Before, carry
 from sciml.dynamics.starting_fields import FieldSettings
-from sciml.dynamics.vector_fields import SparseLibrary, Universal, VectorField
+from sciml.dynamics.stored import stored_field
+from sciml.dynamics.vector_fields import VectorField
 from sciml.errors import Outcome, ProblemError
 from sciml.settings import Integrator, Phase
 from sciml.train import Snapshot, train
@@ -158,14 +158,3 @@ class Discovery:
             budget=len(self.stages) * snapshot.budget,
             checkpoint=checkpoint,
         )
-
-
-def stored_field(stored: xarray.Dataset, trained: VectorField | None) -> VectorField | None:
-    """The sparse vector field of a run's `solution.nc`, beside the known physics of the one that was trained; None for no such field."""
-    if "library" not in stored.attrs:
-        return None
-    states, channels = json.loads(stored.attrs["states"]), tuple(str(name) for name in stored["channel"].values)
-    inclusion = stored["inclusion"].values if "inclusion" in stored else None
-    unseen = float(stored.attrs["cross_validation"]) if "cross_validation" in stored.attrs else None
-    sparse = SparseLibrary(library_from(stored.attrs["library"]), stored["coefficients"].values, tuple(states), channels, inclusion, unseen)
-    return Universal(trained.known, sparse) if isinstance(trained, Universal) else sparse

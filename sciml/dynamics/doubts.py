@@ -21,6 +21,9 @@ UNCERTAIN = 0.5
 PATTERN, PAIRS = 0.6, 12
 """Correlation between neighbouring residuals beyond which they are no noise, and the fewest pairs that tell."""
 
+LOUD = 3.0
+"""Standard deviation of held-out data, in those of the noise, beyond which they do more than scatter."""
+
 SMALL = 0.01
 """Size of residuals, as a share of the data's spread, below which a pattern in them is no reason for doubt."""
 
@@ -62,16 +65,29 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
     ]
     flat = ahead.flat_channels(discovered.series, discovered.predictions)
     found += [f"the fit of {name} is a flat line although the data vary: nothing was learned about it" for name in flat]
+    found += [f"the forecast of {name} is a flat line although the held-out data vary" for name in _flat_forecasts(discovered)]
     for band in discovered.bands:
         if band.failure is not None:
             found.append(f"the forecast ends at {band.failure.time:.4g}: {band.failure.reason}; {band.failure.cure}")
         elif band.lost > 0.05:
             found.append(f"{100 * band.lost:.0f} % of the draws run to infinity and are left out of the band: it is too narrow")
     scores = discovered.scores.get("held_out", {})
-    better = [name for name, each in scores.items() if name != "model" and not scores["model"].rmse < each.rmse]
+    better = [
+        name for name, each in scores.items() if name != "model" and np.isfinite(each.nrmse) and not scores["model"].nrmse < each.nrmse
+    ]
     if better:
         found.append(f"on the held-out data {' and '.join(better)} predicts at least as well: do not use this forecast")
     return tuple(found)
+
+
+def _flat_forecasts(discovered: Discovered) -> tuple[str, ...]:
+    """Channels of which nothing is predicted where much happens; a steady state among noise is no such thing."""
+    held_out, shown = discovered.held_out, [band.values for band in discovered.bands]
+    if held_out is None or not all(np.isfinite(values).all() for values in shown):
+        return ()
+    noise = discovered.shooting.noise
+    predicted = on_scale(replace(held_out, values=tuple(shown)), noise).values
+    return ahead.flat_channels(on_scale(held_out, noise), predicted, LOUD * discovered.fit.sigma)
 
 
 def _patterns(discovered: Discovered) -> list[tuple[str, float]]:

@@ -10,6 +10,9 @@ import numpy as np
 from sciml.dynamics.library import HILL, Factor, Library, Term
 from sciml.errors import ProblemError
 
+ESCAPED = str.maketrans({**{sign: f"\\{sign}" for sign in "%#&$_{} "}, "^": "\\wedge{}", "~": "\\sim{}", "\\": "\\backslash{}"})
+"""What means something else to LaTeX in a name."""
+
 
 def text(library: Library, coefficients: np.ndarray, names: Sequence[str], errors: np.ndarray | None = None, digits: int = 4) -> str:
     """One line per state: `hare' = 0.4807(43) hare - 0.02482(31) hare lynx`; the bracket is the standard error of the last digits."""
@@ -61,13 +64,13 @@ def number_text(value: float, error: float | None, digits: int = 4) -> str:
     """`0.4807(43)`: as many digits as the standard error leaves, two of the error in brackets; without one, `digits` digits."""
     if error is None or not np.isfinite(error) or error <= 0:
         return f"{value:.{digits}g}"
-    if error >= max(value, 1e-300):
-        return f"{value:.2g}({error:.2g})"
-    last = 1 - int(np.floor(np.log10(error)))
-    if last < 0 or value < 1e-4:
-        exponent = int(np.floor(np.log10(value)))
-        return f"{number_text(value / 10.0**exponent, error / 10.0**exponent, digits)}e{exponent:+03d}" if exponent else f"{value:.3g}"
-    return f"{value:.{last}f}({round(error * 10**last)})"
+    mantissa, exponent = f"{error:.1e}".split("e")
+    last, bracket = 1 - int(exponent), mantissa.replace(".", "")
+    largest = round(max(value, error), last)
+    if last >= 0 and largest >= 1e-4:
+        return f"{value:.{last}f}({bracket})"
+    power = int(np.floor(np.log10(largest)))
+    return f"{value / 10.0**power:.{last + power}f}({bracket})e{power:+03d}"
 
 
 def _active(library: Library, coefficients: np.ndarray, errors: np.ndarray | None, index: int) -> list[tuple[Term, float, float | None]]:
@@ -101,7 +104,7 @@ def _sympy_term(symbolic: Any, term: Term, symbols: Sequence[Any]) -> Any:
 
 def _latex_term(library: Library, term: Term) -> str:
     if term.function is not None:
-        return f"\\mathrm{{{(term.name or 'f').replace('_', chr(92) + '_')}}}"
+        return f"\\mathrm{{{(term.name or 'f').translate(ESCAPED)}}}"
     listed = []
     for factor in term.factors:
         if factor.function in HILL:
@@ -133,7 +136,7 @@ def _latex_hill(library: Library, factor: Factor) -> str:
 def _latex_name(name: str) -> str:
     """`x0` and `x_0` become x with an index; words stand upright."""
     letter, digits = name.rstrip("0123456789").rstrip("_"), name[len(name.rstrip("0123456789")) :]
-    base = letter if len(letter) == 1 else "\\mathrm{" + letter.replace("_", "\\_") + "}"
+    base = letter.translate(ESCAPED) if len(letter) == 1 else f"\\mathrm{{{letter.translate(ESCAPED)}}}"
     return f"{base}_{{{digits}}}" if digits else base
 
 

@@ -19,10 +19,10 @@ DRAWS = 400
 """Draws from the distribution of the fit."""
 
 VALID = 30.0
-"""Symmetric percentage error beyond which a forecast is no longer valid (Gilpin 2021)."""
+"""Symmetric percentage error, over all times so far, beyond which a forecast is no longer valid (Gilpin 2021)."""
 
 FLAT = 0.1
-"""A forecast that varies less than this share of the measured variation, while the data vary, is a flat line."""
+"""Predictions that vary less than this share of the measured variation, while the data vary, are a flat line."""
 
 MEMORY = 1.2
 """Squared steps over squared deviations (von Neumann 1941), two for noise alone, below which data have a course in time."""
@@ -45,12 +45,16 @@ class Band(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How good predictions are; channels weigh by their variance in `r2`."""
+    """How good predictions are: over all channels, whatever their units, and channel by channel."""
 
+    nrmse: float
+    """Root mean square error, that of each channel in standard deviations of what was learned from."""
     r2: float
+    """Share of the variance that is explained, on that scale."""
     smape: float
     """Symmetric mean absolute percentage error, 0 to 200."""
-    rmse: float
+    channels: dict[str, dict[str, float]]
+    """`rmse` of each in its own units, `r2` and `smape`."""
 
 
 def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray, controls: np.ndarray | None = None, seed: int = 0) -> Band:
@@ -96,30 +100,45 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
     )  # fmt: skip
 
 
-def score(predicted: np.ndarray, measured: np.ndarray) -> Score:
-    """Of predictions `(n, channels)` against measurements with NaN where there is none; NaN where a prediction is not finite."""
-    there = ~np.isnan(measured)
-    predicted = np.where(np.isfinite(predicted), predicted, np.nan)
-    error = np.where(there, predicted - np.nan_to_num(measured), 0.0)
-    mean = np.nansum(measured, axis=0) / np.maximum(there.sum(axis=0), 1)
-    total = float(np.sum(np.where(there, measured - mean, 0.0) ** 2))
-    size = np.abs(predicted) + np.abs(np.nan_to_num(measured))
-    relative = np.where(there & (size > 0), np.abs(error) / np.where(size > 0, size, 1.0), 0.0)
-    count = max(int(there.sum()), 1)
-    squares = float(np.sum(error**2))
-    return Score(1 - squares / total if total > 0 else float("nan"), 200 * float(relative.sum()) / count, float(np.sqrt(squares / count)))
+def score(predicted: np.ndarray, measured: np.ndarray, learned: TimeSeries) -> Score:
+    """Of predictions `(n, channels)` against measurements with NaN where there is none; `learned` is what was learned from.
+
+    NaN where a prediction is not finite, and of a channel that was not measured at all.
+    """
+    there, spread = ~np.isnan(measured), np.nanstd(np.concatenate(learned.values), axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        mean = np.nansum(measured, axis=0) / there.sum(axis=0)
+        error = np.where(there, np.where(np.isfinite(predicted), predicted, np.nan) - measured, 0.0)
+        parts = (
+            (error / spread) ** 2,
+            np.where(there, (measured - mean) / spread, 0.0) ** 2,
+            np.where(error == 0, 0.0, 200 * np.abs(error) / (np.abs(predicted) + np.abs(measured))),
+            there,
+        )
+        sums = [part.sum(axis=0) for part in parts]
+        nrmse, r2, smape = map(float, _rates(*(np.sum(each) for each in sums)))
+        columns = dict(zip(("rmse", "r2", "smape"), _rates(*sums), strict=True))
+    columns["rmse"] = columns["rmse"] * spread
+    channels = {name: {what: float(row[number]) for what, row in columns.items()} for number, name in enumerate(learned.names)}
+    return Score(nrmse, r2, smape, channels)
 
 
-def valid_time(times: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -> float:
-    """How long the forecast is valid: from its first time to the one at which the running symmetric error first exceeds `VALID`."""
+def _rates(squares: np.ndarray, variation: np.ndarray, percentages: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Root mean square error, R2 and sMAPE from sums over measured values."""
+    return np.sqrt(squares / count), 1 - squares / np.where(variation > 0, variation, np.nan), percentages / count
+
+
+def valid_time(start: float, times: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -> float:
+    """How long after `start`, the last time that was learned from, the running symmetric error stays up to `VALID`."""
     there, reached = ~np.isnan(measured), np.isfinite(predicted)
     predicted = np.where(reached, predicted, 0.0)
     size = np.abs(predicted) + np.abs(np.nan_to_num(measured))
     relative = np.where(there & (size > 0), 200 * np.abs(predicted - np.nan_to_num(measured)) / np.where(size > 0, size, 1.0), 0.0)
     relative = np.where(reached, relative, np.inf)
     running = np.cumsum(relative.sum(axis=1)) / np.maximum(np.cumsum(there.sum(axis=1)), 1)
-    bad = np.flatnonzero(running > VALID)
-    return float(times[bad[0] if bad.size else -1] - times[0])
+    held = int(np.argmax(np.append(running, np.inf) > VALID))
+    return float(np.append(start, times)[held] - start)
 
 
 def baselines(series: TimeSeries, trajectory: int, times: np.ndarray) -> dict[str, np.ndarray]:
@@ -142,16 +161,17 @@ def baselines(series: TimeSeries, trajectory: int, times: np.ndarray) -> dict[st
     return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
 
 
-def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray]) -> tuple[str, ...]:
-    """Channels whose data go up and down in time where the predictions at the measured times, `(n, channels)` each, do not."""
-    found = []
+def flat_channels(series: TimeSeries, predicted: Sequence[np.ndarray], noise: np.ndarray | float = 0.0) -> tuple[str, ...]:
+    """Channels whose data go up and down in time, by more than `noise` `(channels,)`, where predictions, `(n, channels)` each, do not."""
+    found, noise = [], np.broadcast_to(noise, series.channels)
     for channel, name in enumerate(series.names):
         measured = [values[:, channel][~np.isnan(values[:, channel])] for values in series.values]
         data = [column for column in measured if column.size]
         squares = sum(float(np.sum((column - column.mean()) ** 2)) for column in data)
         steps = sum(float(np.sum(np.diff(column) ** 2)) for column in data)
         varied = sum(float(np.sum((values[:, channel] - values[:, channel].mean()) ** 2)) for values in predicted)
-        if steps < MEMORY * squares and varied < FLAT**2 * squares:
+        loud = squares > noise[channel] ** 2 * sum(column.size for column in data)
+        if loud and steps < MEMORY * squares and varied < FLAT**2 * squares:
             found.append(name)
     return tuple(found)
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from sciml.dynamics.refit import LEVEL
 from sciml.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILION, new_figure, symbol
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, GREY)
 MOST_CHANNELS = 6
+"""Channels that are drawn; a figure says where there are more."""
+
 ARROWS = 18
 
 
@@ -72,6 +75,8 @@ def _page(height: float, draw: Callable[[Figure], None]) -> Figure:
 def _draw_fit(figure: Figure | SubFigure, found: Discovered, forecast: bool = True) -> None:
     names = found.series.names[:MOST_CHANNELS]
     axes = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
+    if left_out := _left_out(found):
+        figure.suptitle(left_out.capitalize(), x=0.01, ha="left", fontsize="medium")
     for channel, (axis, name) in enumerate(zip(axes, names, strict=True)):
         colour = COLOURS[channel % len(COLOURS)]
         for number, times in enumerate(found.series.times):
@@ -89,16 +94,22 @@ def _draw_fit(figure: Figure | SubFigure, found: Discovered, forecast: bool = Tr
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=all(np.all(times == np.round(times)) for times in found.series.times)))
 
 
+def _left_out(found: Discovered) -> str:
+    """Which channels are drawn, where it is not all of them."""
+    channels = found.series.channels
+    return f"the first {MOST_CHANNELS} of {channels} channels" if channels > MOST_CHANNELS else ""
+
+
 def _draw_curve(axis: Axes, found: Discovered, number: int, channel: int, colour: str, label: str | None) -> None:
     """The fitted solution between the measured times: each window a curve of its own."""
-    for times, values in found.curves[number]:
+    for times, values in found.curves.channels[number]:
         axis.plot(times, values[:, channel], color=colour, linewidth=1.2, label=label)
         label = None
 
 
 def _draw_band(axis: Axes, found: Discovered, number: int, channel: int, colour: str, labelled: bool) -> None:
     band = found.drawn_bands[number]
-    level = f"{100 * found.level:.0f} % band of measurements"
+    level = f"{100 * LEVEL:.0f} % band of measurements"
     if np.isfinite(band.lower[:, channel]).any():
         axis.fill_between(
             band.times,
@@ -120,7 +131,7 @@ def _draw_band(axis: Axes, found: Discovered, number: int, channel: int, colour:
 
 def _draw_portrait(figure: Figure | SubFigure, found: Discovered) -> None:
     axis = figure.subplots()
-    paths = [states for _, states in found.state_curves]
+    paths = [states for _, states in found.curves.states]
     everything = np.concatenate(paths)
     everything = everything[np.isfinite(everything).all(axis=1)]
     if not len(everything):
@@ -129,7 +140,7 @@ def _draw_portrait(figure: Figure | SubFigure, found: Discovered) -> None:
     if len(found.states) == 1:
         states = everything[:, 0]
         grid = np.linspace(states.min(), states.max(), 200)
-        axis.plot(grid, found.slopes(grid[:, None])[:, 0], color=BLUE)
+        axis.plot(grid, found.curves.slopes(grid[:, None])[:, 0], color=BLUE)
         axis.axhline(0.0, color=GREY, linewidth=0.8)
         axis.set_xlabel(symbol(found.states[0]))
         axis.set_ylabel(f"d{found.states[0]}/d{found.series.time_name}")
@@ -141,7 +152,7 @@ def _draw_portrait(figure: Figure | SubFigure, found: Discovered) -> None:
     middle = everything.mean(axis=0)
     points = np.tile(middle, (ARROWS * ARROWS, 1))
     points[:, 0], points[:, 1] = (each.ravel() for each in np.meshgrid(*grid))
-    slopes = found.slopes(points)[:, :2] / np.where(high > low, high - low, 1.0)[:2]
+    slopes = found.curves.slopes(points)[:, :2] / np.where(high > low, high - low, 1.0)[:2]
     length = np.linalg.norm(slopes, axis=1, keepdims=True)
     arrows = np.where(length > 0, slopes / np.where(length > 0, length, 1.0), 0.0)
     axis.quiver(points[:, 0], points[:, 1], arrows[:, 0], arrows[:, 1], color="#C4CBD6", angles="uv", pivot="mid", scale=32, width=0.0026)
@@ -166,12 +177,13 @@ def _draw_residuals(figure: Figure | SubFigure, found: Discovered) -> None:
         for number, times in enumerate(found.series.times):
             label = symbol(name) if number == 0 else None
             axis.plot(
-                times, found.standardised[number][:, channel], "o", color=COLOURS[channel % len(COLOURS)], markersize=3.6, label=label
+                times, found.curves.residuals[number][:, channel], "o", color=COLOURS[channel % len(COLOURS)], markersize=3.6, label=label
             )
     for level in (-2, 0, 2):
         axis.axhline(level, color=GREY, linewidth=0.8, linestyle="-" if level == 0 else ":")
     axis.set_xlabel(symbol(found.series.time_name))
     axis.set_ylabel("standard deviations")
     kind = found.shooting.noise.kind
-    axis.set_title(f"Measured minus fitted ({kind} noise); dotted: 95 %")
+    left_out = _left_out(found)
+    axis.set_title(f"Measured minus fitted ({kind} noise); dotted: 95 %" + (f"\n{left_out}" if left_out else ""))
     axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03))

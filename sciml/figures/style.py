@@ -56,7 +56,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def symbol(name: str) -> str:
     """A coordinate, field or coefficient as it is typeset: one letter as mathematics, a word as a word."""
-    return f"${name}$" if len(name) == 1 else name
+    return f"${name}$" if len(name) == 1 and name.isalpha() else name.replace("$", r"\$")
 
 
 def scientific(value: float) -> str:

@@ -133,9 +133,9 @@ def opening(config: Config, problem: Any) -> str:
 
 def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -> Discovery:
     """The discovery that a config describes; with what a complete run has `stored`, nothing is searched for again."""
-    from sciml.dynamics.discovery import stored_field
     from sciml.dynamics.noise import NOISES
     from sciml.dynamics.preparing import prepare
+    from sciml.dynamics.stored import stored_field
     from sciml.problem import Problem
 
     if isinstance(problem, Problem):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sciml.errors import Outcome
 from sciml.runs import report
 from sciml.runs.html import Html, card, duration, join, listing, number, page, prose, section, symbol, table, tag
-from sciml.runs.summary import share_explained
+from sciml.runs.summary import FAR, NO_FORECAST, share_explained
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
@@ -23,6 +23,12 @@ CAPTIONS = {
     "residuals": "What the fit leaves over. A pattern in time says that the equations lack something.",
 }
 
+UNIT = "standard deviations of the data"
+"""Of what errors of channels in different units are told: of what was learned from."""
+
+WIDEST = 12
+"""Coefficients whose correlations fit a page."""
+
 
 def render(directory: Path, found: Discovered, result: Result) -> Html:
     """The report as HTML. Takes the figures, `config.toml` and `environment.json` that stand in the run directory."""
@@ -31,7 +37,7 @@ def render(directory: Path, found: Discovered, result: Result) -> Html:
         _summary(found, result),
         section("What to keep in mind", tag("ul", *(tag("li", text) for text in result["warnings"])) if result.get("warnings") else Html()),
         section("Equations", join([tag("pre", result["equations"]), _figure(folder, "fit")])),
-        section("Coefficients", _coefficients(found, result)),
+        section("Coefficients", _coefficients(result)),
         section("Forecast", join([_scores(result), _figure(folder, "forecast")])),
         section("Phase portrait", _figure(folder, "phase_portrait")),
         section("Residuals", join([_noise(result), _figure(folder, "residuals")])),
@@ -65,23 +71,42 @@ def _cards(result: Result) -> Html:
     if "fit" in scores:
         cards.append(card("R² of the fit", _share(scores["fit"]["model"]["r2"]), "on what was learned from"))
     if "held_out" in scores:
-        model, rivals = scores["held_out"]["model"], {k: v for k, v in scores["held_out"].items() if k != "model"}
-        best = min(rivals, key=lambda name: rivals[name]["rmse"])
-        note = join(["root mean square error on held-out data; best baseline: ", best, " ", number(rivals[best]["rmse"])])
-        cards.append(card("Forecast error", number(model["rmse"]), note))
-        inside = f"{100 * result['forecast']['coverage']:.0f} %"
-        cards.append(
-            card("Inside the band", inside, f"of the held-out values; the band is meant to hold {100 * result['forecast']['level']:.0f} %")
-        )
+        cards += _forecast_cards(scores["held_out"], result["forecast"])
     if result.get("cross_validation") is not None:
-        note = "times the fit's own error: how far each fifth of the data is missed when predicted from the rest"
+        note = f"times the fit's own error: how far each fifth of the data is missed when predicted from the rest; {FAR}"
         cards.append(card("Unseen parts", number(result["cross_validation"]), note))
     if seconds:
         cards.append(card("Time", duration(seconds.get("total")), join([duration(seconds.get("compile")), " of it compiling"])))
     return tag("div", *cards, class_="cards")
 
 
-def _coefficients(found: Discovered, result: Result) -> Html:
+def _forecast_cards(scores: Result, forecast: Result) -> list[Html]:
+    """How good the forecast of what was held out is."""
+    rivals = {name: row["nrmse"] for name, row in scores.items() if name != "model" and row["nrmse"] is not None}
+    best = min(rivals, key=lambda name: rivals[name], default=None)
+    note = [
+        f"root mean square on held-out data, in {UNIT}",
+        *(() if best is None else ("; best baseline: ", best, " ", number(rivals[best]))),
+    ]
+    inside = "–" if forecast["coverage"] is None else f"{100 * forecast['coverage']:.0f} %"
+    mean = "; the mean over all trajectories" if len(forecast["trajectories"]) > 1 else ""
+    return [
+        card("Forecast error", _error(scores["model"]["nrmse"]), join(note)),
+        card(
+            "Valid for",
+            number(forecast["valid_time"], 3),
+            f"of {forecast['horizon']:.3g} that were held out: until its running sMAPE exceeds {forecast['valid_smape']:g}{mean}",
+        ),
+        card("Inside the band", inside, f"of the held-out values; the band is meant to hold {100 * forecast['level']:.0f} %"),
+    ]
+
+
+def _error(value: float | None) -> Html:
+    """An error, typeset."""
+    return Html("none") if value is None else number(value)
+
+
+def _coefficients(result: Result) -> Html:
     coefficients = result["coefficients"]
     chosen, doubtful = (any(each.get(about) is not None for each in coefficients.values()) for about in ("inclusion", "reason"))
     rows = []
@@ -96,26 +121,41 @@ def _coefficients(found: Discovered, result: Result) -> Html:
     resampled = ("Chosen again in simulated data",) if chosen else ()
     unidentified = ("What these data cannot tell",) if doubtful else ()
     header = ("Coefficient", "Value", "Standard error", "95 % interval", *resampled, *unidentified)
-    return join([table(header, rows, numbers=(1, 2)), _correlations(found)])
+    return join([table(header, rows, numbers=(1, 2)), _correlations(result["correlations"])])
 
 
-def _correlations(found: Discovered) -> Html:
-    names = list(found.coefficients)
-    if not 1 < len(names) <= 12:
+def _correlations(found: Result) -> Html:
+    if len(found) < 2:
         return Html()
-    rows = [(symbol(name), *(number(value, 2) for value in row)) for name, row in zip(names, found.fit.correlation, strict=True)]
-    return join([tag("h3", "Correlations"), table(("", *names), rows, numbers=tuple(range(1, len(names) + 1)))])
+    if len(found) > WIDEST:
+        return tag("p", f"The correlations of these {len(found)} coefficients stand in result.json.")
+    rows = [(symbol(name), *(number(value) for value in row.values())) for name, row in found.items()]
+    return join([tag("h3", "Correlations"), table(("", *found), rows, numbers=range(1, len(found) + 1))])
 
 
 def _scores(result: Result) -> Html:
     scores = (result.get("scores") or {}).get("held_out")
     if not scores:
         return tag("p", "Nothing was held out: how good this forecast is has not been measured. Hold points out with hold_out.")
-    rows = [
-        ("this model" if name == "model" else name, number(row["rmse"]), number(row["smape"]), _share(row["r2"]))
-        for name, row in scores.items()
+    names = {name: "this model" if name == "model" else name for name in scores}
+    pooled = [(names[name], _error(row["nrmse"]), _error(row["smape"]), _share(row["r2"])) for name, row in scores.items()]
+    channels = tuple(scores["model"]["channels"])
+    single = [
+        (
+            symbol(channel),
+            *(_error(row["channels"][channel]["rmse"]) for row in scores.values()),
+            _share(scores["model"]["channels"][channel]["r2"]),
+        )
+        for channel in channels
     ]
-    return table(("On the held-out data", "Root mean square error", "sMAPE (0 to 200)", "R²"), rows, numbers=(1, 2, 3))
+    lost = tag("p", f"Forecast: {NO_FORECAST}.") if scores["model"]["nrmse"] is None else Html()
+    return join(
+        [
+            lost,
+            table(("On the held-out data", f"Root mean square error in {UNIT}", "sMAPE (0 to 200)", "R²"), pooled, numbers=(1, 2, 3)),
+            table(("Root mean square error, in its units", *names.values(), "R² of this model"), single, numbers=range(1, len(names) + 2)),
+        ]
+    )
 
 
 def _noise(result: Result) -> Html:
@@ -126,11 +166,7 @@ def _noise(result: Result) -> Html:
 
 def _refit(result: Result) -> Html:
     refit = result["refit"]
-    windows = (
-        "one solution per trajectory"
-        if not any("no single solution" in text for text in result["warnings"])
-        else f"{refit['windows']} windows"
-    )
+    windows = "one solution per trajectory" if refit["joined"] else f"{refit['windows']} windows"
     state = "converged" if refit["converged"] else "did not converge"
     return tag("p", f"Refit through the solver ({result['solver']}): {windows}, {refit['steps']} Gauss-Newton steps, {state}.")
 

@@ -13,6 +13,11 @@ from sciml.runs.progress import duration
 ALMOST = 0.999999
 """Shares above it are not told apart."""
 
+FAR = "far above one: some terms are wrong, or one fifth alone tells a coefficient"
+"""What a large cross-validation means."""
+
+NO_FORECAST = "none that reaches all measured values"
+
 
 def summary(directory: Path, result: Mapping[str, Any]) -> str:
     """The end of a run in a few lines: outcome, error beside the reference's own, phases, switch, where everything is."""
@@ -24,6 +29,7 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
         "error": "" if "equations" in result else _error(result.get("error"), result.get("error_reason")),
         "equations": result.get("equations", "").replace("\n", "\n" + " " * 12),
         "terms": _terms(result),
+        "unseen": _unseen(result),
         "fit": _fit(result),
         "forecast": _forecast(result),
         "classical": _baselines(result.get("baselines") or {}),
@@ -89,9 +95,12 @@ def _terms(result: Mapping[str, Any]) -> str:
     """In how many simulated data sets the terms were chosen again, least certain first."""
     found = {name: row["inclusion"] for name, row in (result.get("coefficients") or {}).items() if row.get("inclusion") is not None}
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in sorted(found.items(), key=lambda item: item[1]))
-    unseen = result.get("cross_validation")
-    crossed = "" if unseen is None else f"; each fifth of the data predicted from the rest: {unseen:.3g} times the error of the fit"
-    return f"chosen again in data simulated by the model: {shares}{crossed}" if found else ""
+    return f"chosen again in data simulated by the model: {shares}" if found else ""
+
+
+def _unseen(result: Mapping[str, Any]) -> str:
+    found = result.get("cross_validation")
+    return "" if found is None else f"each fifth of the data predicted from the rest: {found:.3g} times the error of the fit ({FAR})"
 
 
 def _forecast(result: Mapping[str, Any]) -> str:
@@ -99,11 +108,33 @@ def _forecast(result: Mapping[str, Any]) -> str:
     scores = (result.get("scores") or {}).get("held_out")
     if not scores:
         return ""
-    rivals = ", ".join(f"{name} {row['rmse']:.3g}" for name, row in scores.items() if name != "model")
-    forecast, model = result["forecast"], scores["model"]
-    r2 = "" if model["r2"] is None else f", R2 {share_explained(model['r2'])}"
-    inside = f"{100 * forecast['coverage']:.0f} % of the values inside the {100 * forecast['level']:.0f} % band"
-    return f"root mean square error {model['rmse']:.3g} on held-out data ({rivals}){r2}, sMAPE {model['smape']:.3g}; {inside}"
+    model, forecast = scores["model"], result["forecast"]
+    rivals = ", ".join(f"{name} {row['nrmse']:.3g}" for name, row in scores.items() if name != "model" and row["nrmse"] is not None)
+    if model["nrmse"] is None:
+        first = NO_FORECAST
+    else:
+        r2 = "" if model["r2"] is None else f", R2 {share_explained(model['r2'])}"
+        first = f"error {model['nrmse']:.3g} standard deviations of the data{r2}, sMAPE {model['smape']:.3g}"
+    errors = ", ".join(f"{name} {row['rmse']:.3g}" for name, row in model["channels"].items() if row["rmse"] is not None)
+    lines = [
+        f"{first}; without a model: {rivals}" if rivals else first,
+        f"root mean square error: {errors}" if errors else "",
+        f"{valid_for(forecast)}; {inside_band(forecast)}",
+    ]
+    return ("\n" + " " * 12).join(line for line in lines if line)
+
+
+def valid_for(forecast: Mapping[str, Any]) -> str:
+    """How long a forecast is good, of the time that was held out."""
+    where = "" if len(forecast["trajectories"]) == 1 else ", mean over trajectories"
+    return f"valid for {forecast['valid_time']:.3g} of {forecast['horizon']:.3g} (running sMAPE up to {forecast['valid_smape']:g}{where})"
+
+
+def inside_band(forecast: Mapping[str, Any]) -> str:
+    """How many of the held-out values lie where they should."""
+    if forecast["coverage"] is None:
+        return "no value was measured there"
+    return f"{100 * forecast['coverage']:.0f} % of the values inside the {100 * forecast['level']:.0f} % band"
 
 
 def _where(where: Any) -> str:

@@ -10,12 +10,12 @@ from scipy.integrate import solve_ivp
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
-from sciml.dynamics.discovered import library_from, library_text
 from sciml.dynamics.library import functions, polynomials
+from sciml.dynamics.library_json import library_from, library_text
 from sciml.dynamics.preparing import prepare
 from sciml.dynamics.stages import lengths
 from sciml.errors import ConfigError, ProblemError
-from sciml.runs import execute
+from sciml.runs import discovery_report, execute
 from sciml.runs.config import parse_config
 from sciml.runs.metrics import finite, read_rows
 from sciml.runs.summary import summary
@@ -51,7 +51,12 @@ def test_what_stands_in_the_run_directory(flu):
     report = (flu.directory / "report.html").read_text()
     for text in ("Coefficients", "95 % interval", "Correlations", "Residuals", "Phase portrait"):
         assert text in report
-    assert json.loads((flu.directory / "result.json").read_text())["refit"]["converged"] is True
+    result = json.loads((flu.directory / "result.json").read_text())
+    assert result["refit"]["converged"] is result["refit"]["joined"] is True
+    assert result["correlations"]["beta"]["beta"] == pytest.approx(1)
+    assert result["correlations"]["beta"]["gamma"] == pytest.approx(sciml.load(flu.directory).fit.correlation[0, 1], rel=1e-6)
+    (band,) = result["forecast"]["trajectories"]
+    assert len(band["times"]) == len(band["channels"]["in_bed"]["upper"])
 
 
 def test_load_gives_what_the_run_found(flu):
@@ -272,19 +277,31 @@ def test_hares_and_lynxes_from_the_table_alone(tmp_path):
     assert "Chosen again in simulated data" in (run.directory / "report.html").read_text()
     assert "chosen again in data simulated by the model: " in summary(run.directory, run.result)
     held_out = run.result["scores"]["held_out"]
-    assert all(held_out["model"]["rmse"] < 0.5 * held_out[name]["rmse"] for name in ("constant", "persistence", "linear"))
+    assert all(held_out["model"]["nrmse"] < 0.5 * held_out[name]["nrmse"] for name in ("constant", "persistence", "linear"))
     assert run.result["warnings"] == []
     assert (run.directory / "report.html").exists()
 
 
-def test_a_solver_that_gives_up_is_told_and_never_a_crash():
+def test_a_solver_that_gives_up_is_told_and_never_a_crash(tmp_path):
     """Sixteen steps are too few for any window, so that nothing can be learned; all that a run writes exists nevertheless."""
     settings = Integrator(solver="tsit5", rtol=1e-12, atol=1e-12, max_steps=16)
     phases = (Adam(steps=5, until=()),)
-    found = sciml.discover(LotkaVolterra(), integrator=settings, phases=phases, progress=False)
-    result = json.loads(json.dumps(finite(found.as_dict())))
+    found = sciml.discover(LotkaVolterra(), integrator=settings, phases=phases, hold_out=5, progress=False)
+    result = json.loads(json.dumps(finite(found.as_dict()), allow_nan=False)) | {"outcome": "ok", "problem": "lost"}
     assert any("does not get through the fitted windows, after t = 0: the steps became too many" in text for text in found.warnings)
     assert any(text.startswith("the forecast ends at") for text in found.warnings)
+    assert any("predicts at least as well: do not use this forecast" in text for text in found.warnings)
     assert all(row["standard_error"] is None for row in result["coefficients"].values())
     assert set(found.to_xarray().data_vars) >= {"data_0", "fit_0", "forecast_values_0"}
-    found.plot()
+    lost = result["scores"]["held_out"]["model"]
+    assert lost["nrmse"] is lost["smape"] is lost["r2"] is lost["channels"]["x"]["rmse"] is None
+    assert result["forecast"]["valid_time"] == 0
+    assert "none that reaches all measured values; without a model: constant" in summary(tmp_path, result)
+    assert "Forecast: none that reaches all measured values." in discovery_report.render(tmp_path, found, result)
+    figure = found.plot()
+    panel = next(axis for axis in figure.axes if axis.get_title(loc="left") == "$x$")
+    drawn = {line.get_label(): np.asarray(line.get_ydata(), float) for line in panel.lines}
+    np.testing.assert_array_equal(drawn["measured"], found.series.values[0][:, 0])
+    assert not np.isfinite(drawn["fit"][1:]).any()
+    assert not np.isfinite(drawn["forecast"]).any()
+    assert any("the solver did not get anywhere" in axis.get_title(loc="left") for axis in figure.axes)

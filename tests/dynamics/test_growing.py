@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from sciml.dynamics.discovery import stored_field
 from sciml.dynamics.first_look import look
 from sciml.dynamics.growing import grow
 from sciml.dynamics.library import polynomials
@@ -15,6 +14,7 @@ from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.sparse import discover_sparse
 from sciml.dynamics.stages import lengths
 from sciml.dynamics.starting_fields import build_field
+from sciml.dynamics.stored import stored_field
 from sciml.dynamics.undersampling import sampling
 from sciml.dynamics.vector_fields import SparseLibrary
 from sciml.settings import Shooting, SparseField

@@ -90,6 +90,13 @@ def test_text_and_latex():
     assert r"\dot{x} &= 0.4807\,x - 0.02482\,x\,y" in equations.latex(library, coefficients, ("x", "y"))
 
 
+def test_names_are_escaped_in_latex():
+    library = polynomials(("O2 %", "a_b^c"), 1) + user_terms(("O2 %", "a_b^c"), net_rate=lambda x, y: x)
+    rows = equations.latex(library, np.ones((4, 1)), ("O2 %",)).splitlines()
+    assert rows[1] == r"\dot{\mathrm{O2\ \%}} &= 1 + 1\,\mathrm{O2\ \%} + 1\,\mathrm{a\_b\wedge{}c} + 1\,\mathrm{net\_rate}"
+    assert equations.latex(polynomials(("%",), 1), np.ones((2, 1)), ("%",)).splitlines()[1] == r"\dot{\%} &= 1 + 1\,\%"
+
+
 def test_latex_of_a_hill_function_is_a_fraction():
     library = hill("hill2", 1, 1 / 3)
     assert equations.latex(library, np.ones((1, 1)), ("x",)).splitlines()[1] == r"\dot{x} &= 1\,\frac{y^{2}}{9 + y^{2}}"
@@ -100,7 +107,13 @@ def test_latex_of_a_hill_function_is_a_fraction():
     [
         (0.48071, 0.0043, "0.4807(43)"),
         (12.3, None, "12.3"),
-        (1.0, 2.0, "1(2)"),
+        (1.0, 2.0, "1.0(20)"),
+        (0.24, 12.0, "0(12)"),
+        (5.0, 4.99, "5.0(50)"),
+        (0.99, 0.0996, "0.99(10)"),
+        (123.0, 9.96, "123(10)"),
+        (1e-6, 1.0, "0.0(10)"),
+        (999960.0, 1200.0, "1.0000(12)e+06"),
         (123456.0, 1200.0, "1.235(12)e+05"),
         (2.5e-6, 1e-7, "2.50(10)e-06"),
     ],

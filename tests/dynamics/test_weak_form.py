@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.core import Tracer
 from scipy.integrate import solve_ivp
 
-from sciml.dynamics.library import polynomials
+from sciml.dynamics.library import polynomials, user_terms
 from sciml.dynamics.regression import regressions
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import smooth
@@ -96,5 +97,19 @@ def test_a_control_input_is_a_candidate():
 
 
 def test_user_functions_are_traced_with_jax():
-    points = jnp.zeros((3, 2))
-    assert LIBRARY(points).shape == (3, 6)
+    """So that their derivatives, which the rows' covariance needs, are exact."""
+    seen = []
+
+    def drag(x, v):
+        seen.append(isinstance(v, Tracer))
+        return v * jnp.abs(v)
+
+    times = np.linspace(0, 15, 200)
+    slope = lambda _, u: [u[1], -u[0] - 0.3 * u[1] * abs(u[1])]  # noqa: E731
+    path = solve_ivp(slope, (0, 15), [2.0, 0.0], "DOP853", times, rtol=1e-11, atol=1e-12).y.T
+    series = TimeSeries.from_arrays(times, path, ("x", "v"))
+    library = polynomials(("x", "v"), 1) + user_terms(("x", "v"), drag=drag)
+    found = regress(series, smooth(series), library)
+    np.testing.assert_allclose(found, [[0, 0], [0, -1], [1, 0], [0, -0.3]], atol=5e-3)
+    assert seen
+    assert all(seen)

@@ -87,3 +87,41 @@ def test_a_reference_that_has_not_converged_is_no_bound(tmp_path):
 )  # fmt: skip
 def test_r_squared_is_told_from_one(r2, shown):
     assert share_explained(r2) == shown
+
+
+def row(nrmse, **channels):
+    return {"nrmse": nrmse, "r2": None if nrmse is None else 0.54, "smape": nrmse and 29.6} | {
+        "channels": {name: {"rmse": rmse} for name, rmse in channels.items()}
+    }
+
+
+DISCOVERY = {
+    "problem": "pelts",
+    "outcome": "ok",
+    "equations": "hare' = 0.5 hare",
+    "noise": {"hare": 0.2, "lynx": 0.3, "kind": "lognormal"},
+    "coefficients": {"hare': hare": {"inclusion": 0.9}},
+    "cross_validation": 5.04,
+    "scores": {"held_out": {"model": row(0.251, hare=6.78, lynx=2.14), "constant": row(1.0), "linear": row(None)}},
+    "forecast": {"coverage": 0.8, "level": 0.95, "valid_time": 4.0, "horizon": 5.0, "valid_smape": 30.0, "trajectories": [{}]},
+}
+
+
+def test_a_forecast_stands_beside_what_needs_no_model(tmp_path):
+    text = summary(tmp_path, DISCOVERY)
+    assert "error 0.251 standard deviations of the data, R2 0.54, sMAPE 29.6; without a model: constant 1\n" in text
+    assert "root mean square error: hare 6.78, lynx 2.14\n" in text
+    assert "valid for 4 of 5 (running sMAPE up to 30); 80 % of the values inside the 95 % band\n" in text
+
+
+def test_a_forecast_that_is_lost_is_none(tmp_path):
+    lost = {"scores": {"held_out": {"model": row(None, hare=None)}}, "forecast": DISCOVERY["forecast"] | {"coverage": None}}
+    text = summary(tmp_path, DISCOVERY | lost)
+    assert "forecast  none that reaches all measured values\n" in text
+    assert "no value was measured there" in text
+    assert "root mean square" not in text
+
+
+def test_what_a_large_cross_validation_means(tmp_path):
+    text = summary(tmp_path, DISCOVERY)
+    assert "predicted from the rest: 5.04 times the error of the fit (far above one: some terms are wrong, or one fifth alone" in text
