@@ -58,11 +58,12 @@ def _parts(series: TimeSeries) -> tuple[Library, Library]:
     variables = (*series.names, *series.control_names)
     highest = {1: 3, 2: 3, 3: 2}.get(len(variables), 1)
     factors = {1: 1, 2: 2}.get(len(variables), 1)
-    for degree in range(highest, 0, -1):
-        base, lower = polynomials(variables, degree), polynomials(variables, min(factors, degree - (degree < highest)))
-        if SAMPLES_PER_TERM * (len(base) + len(lower)) <= series.rows:
-            break
-    return base, lower
+    options = [
+        (polynomials(variables, degree), polynomials(variables, min(factors, degree - (degree < highest))))
+        for degree in range(highest, 0, -1)
+    ]
+    affordable = (each for each in options if SAMPLES_PER_TERM * sum(map(len, each)) <= series.rows)
+    return next(affordable, options[-1])
 
 
 def _information(rows: tuple[Rows, ...], base: Library, lower: Library, trials: list[Trial], equation: int) -> np.ndarray:
