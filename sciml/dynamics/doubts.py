@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import bdtr
 
 from sciml.dynamics import forecast as ahead
 from sciml.dynamics import vector_fields
 from sciml.dynamics.first_look import on_scale
+from sciml.dynamics.refit import LEVEL
 from sciml.dynamics.undersampling import sampling
+from sciml.dynamics.vector_fields import SparseLibrary
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
@@ -23,6 +26,9 @@ PATTERN, PAIRS = 0.6, 12
 
 LOUD = 3.0
 """Standard deviation of held-out data, in those of the noise, beyond which they do more than scatter."""
+
+BY_CHANCE = 0.01
+"""Probability of so few held-out values inside the band, if it were right, below which it is called too narrow."""
 
 SMALL = 0.01
 """Size of residuals, as a share of the data's spread, below which a pattern in them is no reason for doubt."""
@@ -39,6 +45,13 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
     if vector_fields.has_network(discovered.vector_field):
         known = "" if np.any(discovered.fit.covariance) else ". The band holds noise only, not what is not known"
         found.append(f"no equations: no sparse model fits nearly as well as the network{known}")
+    if unexplained := _unexplained(discovered):
+        found.append(
+            f"no equation for {', '.join(unexplained)}: no candidate term explains how it changes; if a state is missing in the data, "
+            "try --field neural --set vector_field.hidden=1, or write the equations that you expect as a sciml.Dynamics"
+        )
+    if not discovered.fit.degrees >= 1 and not vector_fields.has_network(discovered.vector_field):
+        found.append("as many numbers are fitted as were measured: such a fit is always good, and says nothing about the equations")
     missed = sampling(on_scale(discovered.series, discovered.shooting.noise), discovered.fit.sigma)
     if missed.undersampled:
         worst = int(np.argmax(missed.missed))
@@ -71,6 +84,8 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
             found.append(f"the forecast ends at {band.failure.time:.4g}: {band.failure.reason}; {band.failure.cure}")
         elif band.lost > 0.05:
             found.append(f"{100 * band.lost:.0f} % of the draws run to infinity and are left out of the band: it is too narrow")
+    if narrow := _coverage(discovered):
+        found.append(f"only {100 * narrow:.0f} % of the held-out values lie in the {100 * LEVEL:.0f} % band: it is too narrow")
     scores = discovered.scores.get("held_out", {})
     better = [
         name for name, each in scores.items() if name != "model" and np.isfinite(each.nrmse) and not scores["model"].nrmse < each.nrmse
@@ -78,6 +93,27 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
     if better:
         found.append(f"on the held-out data {' and '.join(better)} predicts at least as well: do not use this forecast")
     return tuple(found)
+
+
+def _unexplained(discovered: Discovered) -> list[str]:
+    """States whose equation has no term, although they vary by more than their noise."""
+    sparse = discovered.vector_field
+    if not isinstance(sparse, SparseLibrary):
+        return []
+    measured = on_scale(discovered.series, discovered.shooting.noise)
+    vary = np.nanstd(np.concatenate(measured.values), axis=0) > LOUD * sampling(measured).noise
+    return [name for name, column, varies in zip(sparse.states, sparse.active.T, vary, strict=True) if varies and not np.any(column)]
+
+
+def _coverage(discovered: Discovered) -> float | None:
+    """The share of held-out values inside the band, where so few are hardly chance."""
+    if discovered.held_out is None:
+        return None
+    measured = np.concatenate(discovered.held_out.values)
+    lower, upper = (np.concatenate([getattr(band, side) for band in discovered.bands]) for side in ("lower", "upper"))
+    known = np.isfinite(measured) & np.isfinite(lower) & np.isfinite(upper)
+    count, inside = int(known.sum()), int(((measured >= lower) & (measured <= upper) & known).sum())
+    return inside / count if count and bdtr(inside, count, LEVEL) < BY_CHANCE else None
 
 
 def _flat_forecasts(discovered: Discovered) -> tuple[str, ...]:

@@ -89,9 +89,20 @@ def _draw_fit(figure: Figure | SubFigure, found: Discovered, forecast: bool = Tr
                 _draw_band(axis, found, number, channel, colour, first)
         axis.set_title(symbol(name))
         axis.margins(x=0.01)
+        _keep_near_data(axis, found, channel)
         axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), handlelength=1.8)
     axes[-1].set_xlabel(symbol(found.series.time_name))
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=all(np.all(times == np.round(times)) for times in found.series.times)))
+
+
+def _keep_near_data(axis: Axes, found: Discovered, channel: int) -> None:
+    """Cuts off what goes beyond the data by more than their own range: a band that widens for ever would flatten them to a line."""
+    values = [*found.series.values, *(found.held_out.values if found.held_out is not None else ())]
+    measured = np.concatenate(values)[:, channel]
+    low, high = np.nanmin(measured), np.nanmax(measured)
+    bottom, top = axis.get_ylim()
+    if high > low:
+        axis.set_ylim(max(bottom, 2 * low - high), min(top, 2 * high - low))
 
 
 def _left_out(found: Discovered) -> str:

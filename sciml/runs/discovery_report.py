@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sciml.errors import Outcome
 from sciml.runs import report
 from sciml.runs.html import Html, card, duration, join, listing, number, page, prose, section, symbol, table, tag
-from sciml.runs.summary import FAR, NO_FORECAST, share_explained
+from sciml.runs.summary import FAR, NO_FORECAST, share_explained, verdict
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
@@ -50,8 +50,8 @@ def render(directory: Path, found: Discovered, result: Result) -> Html:
 
 
 def _summary(found: Discovered, result: Result) -> Html:
-    outcome = str(result.get("outcome", ""))
-    badge = tag("span", outcome, class_="badge ok" if outcome == Outcome.OK else "badge") if outcome else ""
+    outcome, sound = verdict(result), result.get("outcome") == Outcome.OK and not result.get("warnings")
+    badge = tag("span", outcome, class_="badge ok" if sound else "badge") if outcome else ""
     series = found.series
     lead = (
         f"{series.points} times of {', '.join(series.names)} in {len(series.times)} "

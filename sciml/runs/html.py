@@ -41,10 +41,11 @@ a { color: var(--accent); }
 .card .note { color: var(--quiet); font-size: 0.85rem; line-height: 1.4; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 0.6rem 0; font-size: 0.95rem; }
-th, td { padding: 0.36rem 1.6rem 0.36rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: baseline; }
-thead th { color: var(--quiet); font-weight: 600; font-size: 0.86rem; white-space: nowrap; }
+th, td { padding: 0.36rem 1.1rem 0.36rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: baseline; }
+thead th { color: var(--quiet); font-weight: 600; font-size: 0.86rem; line-height: 1.35; }
 tbody th { font-weight: 500; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
 td.number { padding-left: 0.8rem; }
 pre { margin: 0.6rem 0; padding: 0.9rem 1.1rem; border-radius: 0.6rem; background: var(--raised); overflow-x: auto;
   font: 0.87rem/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; tab-size: 4; }

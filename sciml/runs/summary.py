@@ -22,7 +22,7 @@ NO_FORECAST = "none that reaches all measured values"
 def summary(directory: Path, result: Mapping[str, Any]) -> str:
     """The end of a run in a few lines: outcome, error beside the reference's own, phases, switch, where everything is."""
     seconds = result.get("seconds") or {}
-    head = f"{result.get('problem', directory.name)}: {result['outcome']}"
+    head = f"{result.get('problem', directory.name)}: {verdict(result)}"
     if "total" in seconds:
         head += f" in {duration(seconds['total'])}"
     rows = {
@@ -45,6 +45,12 @@ def summary(directory: Path, result: Mapping[str, Any]) -> str:
         "next": _next(directory, result["outcome"]),
     }
     return "\n".join([head, *(f"  {name:<9} {text}" for name, text in rows.items() if text)])
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """The outcome, and how many warnings stand beside it: a run that went well may have found little."""
+    outcome, count = str(result.get("outcome", "")), len(result.get("warnings") or ())
+    return f"{outcome}, with {count} warning{'s' if count > 1 else ''}" if outcome and count else outcome
 
 
 def _error(error: Mapping[str, Any] | None, reason: str | None) -> str:
