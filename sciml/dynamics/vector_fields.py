@@ -1,8 +1,10 @@
 """Vector fields: whatever says how a state changes. A user's own with unknown coefficients, networks, known physics plus a network."""
 
 # Not `from __future__ import annotations`: Equinox takes an abstract variable for a field where the annotation is text.
+import inspect
+import textwrap
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sciml.dynamics import equations, symbolic
 from sciml.dynamics.library import Library
 from sciml.dynamics.problem import Dynamics
+from sciml.errors import ProblemError
 from sciml.nets.mlp import MLP
 from sciml.nets.model import trainable_mask
 from sciml.unknown import Unknown
@@ -98,6 +102,20 @@ class VectorField(eqx.Module):
         """
         return _numbers(self, lambda start: np.where(start == 0, 1.0, np.abs(start)), _ones)
 
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        """It in words, with the coefficients' standard errors where it writes these itself: the source of a user's own."""
+        return _source(type(self).__call__, type(self).__name__)
+
+    def sympy(self, controls: tuple[str, ...]) -> dict[str, Any]:
+        """State -> derivative as a SymPy expression, for controls of these names. Raises `ProblemError` for what has no symbols."""
+        if self.networks:
+            raise ProblemError("equations: a network has no symbols; found.equations() gives as text what there is")
+        return symbolic.traced(self, self.states, controls)
+
+    def latex(self, errors: Mapping[str, float | None], controls: tuple[str, ...]) -> str:
+        """The same as an `aligned` block."""
+        return equations.latex_of(self.sympy(controls))
+
     def without_statistics(self) -> "VectorField":
         """The same field, without what the data said of its choice: for other data."""
         return self
@@ -150,6 +168,9 @@ class Given(VectorField):
     def units(self) -> Any:
         return _numbers(self, _ones, _ones)
 
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return _source(self.problem.vector_field, self.problem.name)  # type: ignore[attr-defined]
+
 
 class NeuralODE(VectorField):
     r"""A network for the whole field: $\dot x = (s / \tau)\, N((x - m) / s, u)$ with the data's mean $m$, size $s$ and time scale $\tau$.
@@ -173,6 +194,9 @@ class NeuralODE(VectorField):
     @property
     def stands_in(self) -> bool:
         return True
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return "a network: no symbols"
 
 
 class Universal(VectorField):
@@ -219,6 +243,13 @@ class Universal(VectorField):
     def units(self) -> Any:
         return Universal(self.known.units(), self.missing.units())
 
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return "\n".join([self.known.text(errors), "plus", self.missing.text(errors)])
+
+    def sympy(self, controls: tuple[str, ...]) -> dict[str, Any]:
+        missing = self.missing.sympy(controls)
+        return {state: known + missing[state] for state, known in self.known.sympy(controls).items()}
+
     def without_statistics(self) -> VectorField:
         return Universal(self.known, self.missing.without_statistics())
 
@@ -243,6 +274,9 @@ class SecondOrder(VectorField):
     @property
     def networks(self) -> tuple[Any, ...]:
         return (self.network,)
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return "a network: no symbols"
 
 
 class SparseLibrary(VectorField):
@@ -306,6 +340,21 @@ class SparseLibrary(VectorField):
     def units(self) -> Any:
         return _numbers(self, _ones, _ones)
 
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return equations.text(self.library, np.asarray(self.matrix()), self.states, self._placed(errors))
+
+    def sympy(self, controls: tuple[str, ...]) -> dict[str, Any]:
+        return equations.sympy(self.library, np.asarray(self.matrix()), self.states)
+
+    def latex(self, errors: Mapping[str, float | None], controls: tuple[str, ...]) -> str:
+        return equations.latex(self.library, np.asarray(self.matrix()), self.states, self._placed(errors))
+
+    def _placed(self, errors: Mapping[str, float | None]) -> np.ndarray:
+        """Errors by coefficient as an array `(terms, states)`; NaN where there is none."""
+        placed = np.full(self.active.shape, np.nan)
+        placed[np.nonzero(self.active)] = [np.nan if (error := errors[key]) is None else error for key in self._keys()]
+        return placed
+
     def _keys(self) -> list[str]:
         names = self.library.names()
         return [f"{self.states[column]}': {names[row]}" for row, column in np.argwhere(self.active)]
@@ -342,6 +391,13 @@ def _is_matrix(leaf: Any) -> bool:
 
 def _ones(numbers: Array) -> np.ndarray:
     return np.ones(numbers.shape)
+
+
+def _source(function: Callable[..., Any], name: str) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(function)).strip()
+    except (OSError, TypeError):
+        return f"vector field of {name}"
 
 
 def _precision(numbers: Array) -> np.ndarray:

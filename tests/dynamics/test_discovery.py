@@ -71,8 +71,8 @@ def test_load_gives_what_the_run_found(flu):
     assert np.all(band.lower < band.values)
     assert np.all(band.values < band.upper)
     assert "beta = 1.7" in found.equations()
-    with pytest.raises(ProblemError, match="only a sparse model has latex"):
-        found.equations("latex")
+    beta, gamma = (found.coefficients[name].value for name in ("beta", "gamma"))
+    assert f"\\dot{{I}} &= {beta / 763:.4g} I S - {gamma:.4g} I" in found.equations("latex")
     with pytest.raises(ProblemError, match="increasing"):
         found.forecast([3.0, 2.0])
     with pytest.raises(ProblemError, match="it begins at t = 0, where the last window of the fit does, not at -1"):
@@ -205,6 +205,8 @@ def test_a_vector_field_of_ones_own_is_fitted_like_a_problem():
         assert abs(each.value - truth) < 3.5 * each.standard_error < 0.1 * truth
         assert float(getattr(found.vector_field, name)) == pytest.approx(each.value)
     assert not any("no equations" in text for text in found.warnings)
+    assert "force - self.stiffness * x" in found.equations()
+    assert f"friction = {each.value:.4g} [" in found.equations()
 
 
 def test_a_network_in_a_vector_field_of_ones_own_stays_and_leaves_intervals():

@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
+from sciml.dynamics import symbolic
 from sciml.dynamics.first_look import choose_noise, look
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
@@ -109,6 +110,24 @@ def test_every_field(name):
         assert any(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(gradient))
         for about in (field.units(), precisions(field)):
             assert jax.tree.map(np.shape, about) == jax.tree.map(np.shape, trainable)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_in_symbols(name):
+    """SymPy's expressions have the field's values; a network is told to have none, and has words."""
+    field = FIELDS[name]()
+    assert field.text(dict.fromkeys(field.coefficients()))
+    if field.networks:
+        with pytest.raises(ProblemError, match="a network has no symbols"):
+            field.sympy(())
+        return
+    state = jnp.array([0.7, 1.3])
+    found = field.sympy(())
+    assert tuple(found) == field.states
+    at = {symbolic.symbol(name): float(value) for name, value in zip(field.states, state, strict=True)}
+    values = [float(each.subs(at)) for each in found.values()]
+    np.testing.assert_allclose(values, field(jnp.zeros(()), state, jnp.zeros(0)), rtol=1e-12)
+    assert r"\dot{x} &= " in field.latex(dict.fromkeys(field.coefficients()), ())
 
 
 def test_a_sparse_field_is_its_equations():
@@ -241,6 +260,28 @@ def test_what_is_given_with_a_problem_is_what_its_vector_field_lacks():
     assert isinstance(field, Universal)
     assert isinstance(field.known, Given)
     assert isinstance(field.missing.network, eqx.nn.Linear)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: jnp.where(x > y, jnp.tanh(x), jnp.sqrt(y)),
+        lambda x, y: jnp.clip(x, 1, 2) + jnp.maximum(x, y) ** 2.5 + jnp.abs(x - y),
+        lambda x, y: jax.nn.sigmoid(x) / (1 + y**3) + jnp.log1p(x) - jnp.square(y),
+        lambda x, y: jnp.array([[1.0, 2.0], [3.0, 4.0]])[0] @ jnp.stack([x, y]) + jnp.sum(jnp.array([x, y])),
+    ],
+)
+def test_what_jax_does_is_done_with_symbols(function):
+    field = lambda t, state, controls: jnp.stack([function(*state), t * state[1] - controls[0]])  # noqa: E731
+    found = symbolic.traced(field, ("x", "y"), ("u",))
+    at = {symbolic.symbol(name): value for name, value in {"t": 0.2, "x": 0.7, "y": 1.3, "u": 0.4}.items()}
+    values = [float(found[name].subs(at)) for name in ("x", "y")]
+    np.testing.assert_allclose(values, field(jnp.array(0.2), jnp.array([0.7, 1.3]), jnp.array([0.4])), rtol=1e-12)
+
+
+def test_what_has_no_symbols_is_told():
+    with pytest.raises(ProblemError, match="the vector field uses 'sort' of JAX in a way that has no symbols"):
+        symbolic.traced(lambda t, state, controls: jnp.sort(state), ("x", "y"), ())
 
 
 def test_the_vector_field_must_fit_the_states():
