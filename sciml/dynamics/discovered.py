@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -15,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sciml.dynamics import equations as symbols
 from sciml.dynamics import forecast as ahead
 from sciml.dynamics import stored
 from sciml.dynamics.curves import Curves
@@ -26,8 +24,7 @@ from sciml.dynamics.integrate import failure as why
 from sciml.dynamics.refit import Coefficient, Refit
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.shooting import Shooting
-from sciml.dynamics.stored import sparse_part
-from sciml.dynamics.vector_fields import Given, SparseLibrary, Universal, VectorField
+from sciml.dynamics.vector_fields import VectorField
 from sciml.errors import ProblemError, suggest
 from sciml.labelled import Labelled
 
@@ -88,7 +85,7 @@ class Discovered:
         Of the model whose terms were chosen, before its last fit. Far above one where terms are wrong, and where one fifth alone tells a
         coefficient. None where no terms were chosen from the data, the data are too few, or the fit is exact.
         """
-        sparse = sparse_part(self.shooting.field)
+        sparse = self.shooting.field.sparse_part
         return None if sparse is None else sparse.cross_validation
 
     @property
@@ -103,27 +100,19 @@ class Discovered:
     def equations(self, form: Form = "text") -> Any:
         """The equations with fitted coefficients: text or LaTeX (standard errors in brackets), or SymPy expressions by state.
 
-        Of a problem of the user's own, its vector field and its coefficients. A network has no symbols: `ProblemError` but for text.
+        Of a vector field of the user's own, its source and its coefficients as text, else what it does to SymPy's symbols. A network has
+        no symbols: `ProblemError` but for text.
         """
         if form not in get_args(Form):
             raise ProblemError(f"equations: the form {form!r} does not exist; {suggest(str(form), get_args(Form))}")
-        found = self.vector_field
-        if isinstance(found, SparseLibrary):
-            matrix, errors = np.asarray(found.matrix()), self._errors(found)
-            if form == "sympy":
-                return symbols.sympy(found.library, matrix, self.states)
-            write = symbols.text if form == "text" else symbols.latex
-            return write(found.library, matrix, self.states, errors)
-        if form != "text":
-            raise ProblemError(f"equations: only a sparse model has {form}; this vector field is a {type(found).__name__}")
-        parts = [_source(found.problem)] if isinstance(found, Given) else []
-        if isinstance(found, Universal) and isinstance(found.known, Given):
-            missing = sparse_part(found)
-            parts += [_source(found.known.problem), "plus a network" if missing is None else "plus"]
-            parts += (
-                [] if missing is None else [symbols.text(missing.library, np.asarray(missing.matrix()), self.states, self._errors(missing))]
-            )
-        return "\n".join([*parts, *(f"{name} = {value}" for name, value in self.coefficients.items())]) or "a network: no symbols"
+        found, controls = self.vector_field, self.series.control_names
+        errors = {name: each.standard_error for name, each in self.coefficients.items()}
+        if form == "sympy":
+            return found.sympy(controls)
+        if form == "latex":
+            return found.latex(errors, controls)
+        listed = [] if found.sparse_part is found else [f"{name} = {value}" for name, value in self.coefficients.items()]
+        return "\n".join([found.text(errors), *listed])
 
     def forecast(self, times: Any = None, trajectory: int = 0, controls: Any = None) -> Band:
         """The continuation of a trajectory with its 95 % band: at `times`, or for a duration after its last row where one number is given.
@@ -259,21 +248,7 @@ class Discovered:
             found.append(rows)
         return tuple(found)
 
-    def _errors(self, found: SparseLibrary) -> np.ndarray:
-        errors = np.full(found.active.shape, np.nan)
-        errors[np.nonzero(found.active)] = [
-            np.nan if (error := self.coefficients[name].standard_error) is None else error for name in found.coefficients()
-        ]
-        return errors
-
 
 def _at(band: Band, rows: np.ndarray) -> Band:
     """A forecast at some of its times."""
     return band._replace(**{name: getattr(band, name)[rows] for name in ("times", "values", "lower", "upper", "states")})
-
-
-def _source(problem: Any) -> str:
-    try:
-        return textwrap.dedent(inspect.getsource(problem.vector_field)).strip()
-    except OSError:
-        return f"vector field of {problem.name}"

@@ -13,7 +13,6 @@ from sciml.dynamics import vector_fields
 from sciml.dynamics.first_look import on_scale
 from sciml.dynamics.refit import LEVEL
 from sciml.dynamics.undersampling import sampling
-from sciml.dynamics.vector_fields import SparseLibrary
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
@@ -42,15 +41,17 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
         found.append(f"the solver does not get through the fitted windows, {where}: {discovered.failure.reason}; {discovered.failure.cure}")
     if not discovered.fit.converged:
         found.append("the refit did not converge: treat coefficients and intervals as provisional")
-    if vector_fields.has_network(discovered.vector_field):
+    network = vector_fields.has_network(discovered.vector_field)
+    if network:
+        why = "no sparse model fits nearly as well as the network" if discovered.vector_field.stands_in else "a network has no symbols"
         known = "" if np.any(discovered.fit.covariance) else ". The band holds noise only, not what is not known"
-        found.append(f"no equations: no sparse model fits nearly as well as the network{known}")
+        found.append(f"no equations: {why}{known}")
     if unexplained := _unexplained(discovered):
         found.append(
             f"no equation for {', '.join(unexplained)}: no candidate term explains how it changes; if a state is missing in the data, "
             "try --field neural --set vector_field.hidden=1, or write the equations that you expect as a sciml.Dynamics"
         )
-    if not discovered.fit.degrees >= 1 and not vector_fields.has_network(discovered.vector_field):
+    if discovered.fit.degrees < 1 and not network:
         found.append("as many numbers are fitted as were measured: such a fit is always good, and says nothing about the equations")
     missed = sampling(on_scale(discovered.series, discovered.shooting.noise), discovered.fit.sigma)
     if missed.undersampled:
@@ -97,8 +98,8 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
 
 def _unexplained(discovered: Discovered) -> list[str]:
     """States whose equation has no term, although they vary by more than their noise."""
-    sparse = discovered.vector_field
-    if not isinstance(sparse, SparseLibrary):
+    sparse = discovered.vector_field.sparse_part
+    if sparse is not discovered.vector_field or sparse is None:
         return []
     measured = on_scale(discovered.series, discovered.shooting.noise)
     vary = np.nanstd(np.concatenate(measured.values), axis=0) > LOUD * sampling(measured).noise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sciml.dynamics import symbolic
 from sciml.dynamics.library import HILL, Factor, Library, Term
-from sciml.errors import ProblemError
 
 ESCAPED = str.maketrans({**{sign: f"\\{sign}" for sign in "%#&$_{} "}, "^": "\\wedge{}", "~": "\\sim{}", "\\": "\\backslash{}"})
 """What means something else to LaTeX in a name."""
@@ -30,15 +30,31 @@ def text(library: Library, coefficients: np.ndarray, names: Sequence[str], error
 
 def latex(library: Library, coefficients: np.ndarray, names: Sequence[str], errors: np.ndarray | None = None, digits: int = 4) -> str:
     r"""An `aligned` block, one row per state: `\dot{x} &= 0.48\,x - 0.025\,x\,y`."""
-    rows = []
+    rows = {}
     for index, name in enumerate(names):
         listed = ""
         for term, value, error in _active(library, coefficients, errors, index):
             symbol = _latex_term(library, term)
             sign = (" - " if value < 0 else " + ") if listed else ("-" if value < 0 else "")
             listed += f"{sign}{_latex_number(number_text(abs(value), error, digits))}" + (f"\\,{symbol}" if symbol else "")
-        rows.append(f"\\dot{{{_latex_name(name)}}} &= {listed or '0'}")
-    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+        rows[name] = listed or "0"
+    return _aligned(rows)
+
+
+def latex_of(expressions: Mapping[str, Any], digits: int = 4) -> str:
+    """The same block from SymPy expressions by state."""
+    sympy = symbolic.imported()
+
+    def written(expression: Any) -> str:
+        short = expression.xreplace({number: sympy.Float(number, digits) for number in expression.atoms(sympy.Float)})
+        return sympy.latex(short, symbol_names={symbol: _latex_name(symbol.name) for symbol in short.free_symbols})
+
+    return _aligned({name: written(expression) for name, expression in expressions.items()})
+
+
+def _aligned(rows: Mapping[str, str]) -> str:
+    lines = [f"\\dot{{{_latex_name(name)}}} &= {row}" for name, row in rows.items()]
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
 def sympy(library: Library, coefficients: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
@@ -46,17 +62,11 @@ def sympy(library: Library, coefficients: np.ndarray, names: Sequence[str]) -> d
 
     A user's own term appears as the expression that its function gives for SymPy's symbols, or as one symbol where it needs arrays.
     """
-    try:
-        import sympy as symbolic
-    except ImportError as error:
-        raise ProblemError("SymPy is not installed; pip install sympy, or use the equations as text") from error
-    symbols = [symbolic.Symbol(variable, real=True) for variable in library.variables]
+    sympy, symbols = symbolic.imported(), [symbolic.symbol(variable) for variable in library.variables]
     found = {}
     for index, name in enumerate(names):
-        listed = [
-            symbolic.Float(value) * _sympy_term(symbolic, term, symbols) for term, value, _ in _active(library, coefficients, None, index)
-        ]
-        found[name] = symbolic.Add(*listed)
+        listed = [sympy.Float(value) * _sympy_term(sympy, term, symbols) for term, value, _ in _active(library, coefficients, None, index)]
+        found[name] = sympy.Add(*listed)
     return found
 
 
@@ -82,22 +92,22 @@ def _active(library: Library, coefficients: np.ndarray, errors: np.ndarray | Non
     ]
 
 
-def _sympy_term(symbolic: Any, term: Term, symbols: Sequence[Any]) -> Any:
+def _sympy_term(sympy: Any, term: Term, symbols: Sequence[Any]) -> Any:
     if term.function is not None:
         try:
-            return symbolic.sympify(term.function(*symbols), strict=True)
-        except (TypeError, ValueError, AttributeError, symbolic.SympifyError):
-            return symbolic.Symbol(term.name or "f", real=True)
-    product = symbolic.Integer(1)
+            return sympy.sympify(term.function(*symbols), strict=True)
+        except (TypeError, ValueError, AttributeError, sympy.SympifyError):
+            return sympy.Symbol(term.name or "f", real=True)
+    product = sympy.Integer(1)
     for factor in term.factors:
         if factor.function in HILL:
             (index, scale), order = factor.weights[0], HILL[factor.function]
             power = symbols[index] ** order
-            product *= (power / (symbolic.Float(scale**-order) + symbolic.Abs(power))) ** factor.power
+            product *= (power / (sympy.Float(scale**-order) + sympy.Abs(power))) ** factor.power
             continue
-        argument = symbolic.Add(*(symbols[index] * symbolic.nsimplify(weight) for index, weight in factor.weights))
+        argument = sympy.Add(*(symbols[index] * sympy.nsimplify(weight) for index, weight in factor.weights))
         named = {"abs": "Abs", "log": "log", "sqrt": "sqrt"}.get(factor.function, factor.function)
-        argument = symbolic.Abs(argument) if factor.function in ("log", "sqrt") else argument
+        argument = sympy.Abs(argument) if factor.function in ("log", "sqrt") else argument
         product *= (getattr(symbolic, named)(argument) if named else argument) ** factor.power
     return product
 

@@ -42,13 +42,13 @@ def read_out(stage: Shooting, theta: Array) -> tuple[Shooting, Refit]:
 
     Terms are chosen by the data, whose noise is known, not by the network's own curves, whose errors are smooth and would be taken
     for terms; known coefficients are those that the network was trained with. States that nobody measured have no units that
-    symbols could be given in: the network stays.
+    symbols could be given in: the network stays, and so does one in a vector field of the user's own.
     """
     paths = jax.jit(lambda theta: stage.paths(theta).states)(theta)
     own = as_it_is(stage, theta, stage.unscaled(theta, paths))
     trained = stage.with_noise(np.maximum(own.sigma, QUIETEST * np.asarray(stage.channel_size)))
     field = stage.field_of(theta)
-    if set(field.states) != set(field.channels) or not np.isfinite(paths).all():
+    if not field.stands_in or set(field.states) != set(field.channels) or not np.isfinite(paths).all():
         return trained, own
     sparse = _read(field, stage)
     candidate = trained.with_field(sparse)

@@ -25,7 +25,7 @@ from sciml.dynamics.starting_fields import FieldSettings, build_field, match, na
 from sciml.dynamics.starting_terms import own_libraries
 from sciml.dynamics.vector_fields import VectorField
 from sciml.errors import ConfigError, Outcome, ProblemError
-from sciml.settings import GivenField, Integrator, Phase, SparseField, UniversalField
+from sciml.settings import GivenField, Integrator, NeuralField, Phase, SparseField, UniversalField
 from sciml.settings import Shooting as ShootingSettings
 from sciml.solve import line, row
 
@@ -37,6 +37,7 @@ def prepare(
     subject: TimeSeries | Dynamics | str | Path,
     *,
     vector_field: FieldSettings | VectorField | Any = None,
+    network: Any = None,
     noise: Noise | str | None = None,
     hold_out: int | None = None,
     shooting: ShootingSettings | None = None,
@@ -49,8 +50,10 @@ def prepare(
     """Builds and checks a Discovery from a series or a `Dynamics`.
 
     `vector_field` is one of `sciml.settings`' fields, a library of candidate terms or several (`sciml.polynomials(("x", "y"), 3)`) for a
-    series, or a module: a `VectorField`, or any Equinox or Flax NNX module that maps scaled states and controls to scaled derivatives.
-    `precision` has to be float64. Raises `ProblemError` for all that can be found before training.
+    series, or a module: a `VectorField` of the user's own, or any Equinox or Flax NNX module that maps scaled states and controls to
+    scaled derivatives; with a `Dynamics`, a module is what its vector field lacks. `network` is such a module for a `NeuralField` or a
+    `UniversalField`, in the place of the one that these describe. `precision` has to be float64. Raises `ProblemError` for all that can
+    be found before training.
     """
     if precision != "float64":
         raise ConfigError(
@@ -70,15 +73,12 @@ def prepare(
     train_series, held_out = series.split(hold_out) if hold_out else (series, None)
     noise = _noise(noise) or (problem.noise if problem is not None else choose_noise(train_series))
     noise.check(np.concatenate(series.values), series.names)
-    settings = vector_field if isinstance(vector_field, FieldSettings) else GivenField() if problem is not None else SparseField()
-    if isinstance(settings, GivenField | UniversalField) and problem is None:
-        raise ProblemError(f'vector_field.kind = "{settings.kind}" needs a problem with a vector field of its own; a series alone has none')
     libraries = own_libraries(vector_field, train_series)
+    settings, module = _described(None if libraries else vector_field, network, problem)
     if libraries and problem is not None:
         raise ProblemError("vector_field: a library is for a series alone; give the problem vector_field=sciml.UniversalField()")
-    states = names_of_states(settings, problem, train_series)
+    states = names_of_states(settings, module, problem, train_series)
     begin = look(train_series, noise, states, problem)
-    module = None if libraries or isinstance(vector_field, FieldSettings) else vector_field
     field, begin = build_field(settings, module, problem, train_series, noise, states, begin, seed, libraries)
     if vector_fields.has_network(field):
         field = match(field, train_series, begin)
@@ -102,6 +102,22 @@ def prepare(
     )  # fmt: skip
 
 
+def _described(given: Any, network: Any, problem: Dynamics | None) -> tuple[FieldSettings, Any]:
+    """The settings of a vector field, and the user's own module in it. Raises `ProblemError` for what does not go together."""
+    if given is not None and not isinstance(given, FieldSettings):
+        if network is not None:
+            raise ProblemError("network: vector_field is a module itself; give one of the two")
+        return UniversalField() if problem is not None else NeuralField(), given
+    settings = given or (GivenField() if problem is not None else SparseField())
+    if isinstance(settings, GivenField | UniversalField) and problem is None:
+        raise ProblemError(f'vector_field.kind = "{settings.kind}" needs a problem with a vector field of its own; a series alone has none')
+    if network is not None and not isinstance(settings, NeuralField | UniversalField):
+        raise ProblemError(
+            f'network: vector_field.kind = "{settings.kind}" has none; write vector_field=sciml.NeuralField() or sciml.UniversalField()'
+        )
+    return settings, network
+
+
 def _noise(given: Any) -> Noise | None:
     """A noise, also by its name. Raises `ProblemError` for what is none."""
     if given is None or isinstance(given, Noise):
@@ -116,9 +132,10 @@ def discover(subject: TimeSeries | Dynamics | str | Path, *, progress: bool = Tr
     """Finds the dynamics behind a series, or a CSV file of one, or the coefficients of a user's own `Dynamics`; returns what was found.
 
     `settings`: `hold_out` (last rows of each trajectory, forecast instead of fitted), `noise` (`Gaussian()`, `LogNormal()`, `Counts()`, or
-    their names), `vector_field` (settings such as `sciml.NeuralField(hidden=1)`, a library of candidate terms, or a module), `shooting`,
-    `integrator`, `phases`, `seed`, `name`: those of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError`
-    for all that can be found before training, and `ConfigError` where this process already computes in another precision.
+    their names), `vector_field` (settings such as `sciml.NeuralField(hidden=1)`, a library of candidate terms, or a module of your own: a
+    `sciml.VectorField` or a network), `network` (a module for such settings), `shooting`, `integrator`, `phases`, `seed`, `name`: those
+    of `sciml.dynamics.preparing.prepare`. Warns if training diverged. Raises `ProblemError` for all that can be found before training, and
+    `ConfigError` where this process already computes in another precision.
     """
     experiment = prepare(subject, **settings)
     history: list[dict[str, Any]] = []

@@ -147,14 +147,13 @@ def as_it_is(shooting: Shooting, theta: Array | np.ndarray, misfits: np.ndarray)
 
     That is Laplace's approximation, and the noise is corrected for the numbers that the data determine (MacKay 1992, Neural Comput. 4,
     448-472). Unknown coefficients beside the network have the intervals that it leaves them: what it could do as well, no data tell.
-    The covariance is zero beyond `DENSE_LIMIT` numbers, for a user's own field, which has no prior, and where the solver does not reach
-    all measured times.
+    The covariance is zero beyond `DENSE_LIMIT` numbers, and where the solver does not reach all measured times.
     """
     theta, sigma, left = np.asarray(theta), shooting.sigma, float("nan")
     size = theta.size
     covariance = np.zeros((size, size))
     linearise = jax.jit(shooting.linearise)
-    reason = None if shooting.has_prior and size <= DENSE_LIMIT else "the network beside it has no covariance"
+    reason = None if size <= DENSE_LIMIT else "the network beside it has no covariance"
     if reason is None:
         rows, jacobian = linearise(theta, sigma)
         reason = UNREACHED if shooting.lost(rows) else None
@@ -198,10 +197,9 @@ def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:
 
 def _slopes(shooting: Shooting, theta: np.ndarray) -> np.ndarray:
     """Derivatives `(k, P)` of the named coefficients."""
-    names = tuple(shooting.unknowns(theta))
-    if not names:
+    if not shooting.unknowns(theta):
         return np.zeros((0, theta.size))
-    slopes = jax.jit(jax.jacobian(lambda theta: jnp.stack([shooting.unknowns(theta)[name] for name in names])))
+    slopes = jax.jit(jax.jacobian(lambda theta: jnp.stack(list(shooting.unknowns(theta).values()))))
     return np.asarray(slopes(put(theta, shooting.dtype)))
 
 

@@ -77,6 +77,11 @@ def cut(series: TimeSeries, intervals: int | None) -> Windows:
     return Windows(*(np.stack(column) for column in columns.values()))
 
 
+def _in_units(start: np.ndarray, unravel: Callable[[Any], Any], units: np.ndarray) -> tuple[np.ndarray, Callable[[Any], Any]]:
+    """Numbers `(P,)` counted in `units` `(P,)`, and the way back from them; nothing is multiplied where all units are one."""
+    return (start, unravel) if np.all(units == 1) else (start / units, lambda flat: unravel(flat * units))
+
+
 class _Term(NamedTuple):
     """What the optimisers ask of a loss term: its name, and which entry of `[points]` counts its samples (none)."""
 
@@ -87,10 +92,10 @@ class _Term(NamedTuple):
 class Shooting:
     """The weighted misfit of a vector field's trajectories in windows, as functions of one flat vector: an objective for `train`.
 
-    `theta` holds the field's trainable leaves, then the windows' starting states, each as its distance from `anchors` in units of
-    `scale` (for positive states as the logarithm of the ratio to it). `sigma` `(channels,)` is the standard deviation of the noise
-    on the noise's own scale, and `continuity` the allowed gap between windows in units of it. Numbers of a network have a normal
-    distribution before any data (`vector_fields.precisions`), so that few noisy values are not fitted to the last digit.
+    `theta` holds the field's trainable leaves in their `units`, then the windows' starting states, each as its distance from `anchors`
+    in units of `scale` (for positive states as the logarithm of the ratio to it). `sigma` `(channels,)` is the standard deviation of
+    the noise on the noise's own scale, and `continuity` the allowed gap between windows in units of it. Numbers of a network have a
+    normal distribution before any data (`vector_fields.precisions`), so that few noisy values are not fitted to the last digit.
     """
 
     devices: tuple[Any, ...] = ()
@@ -121,7 +126,7 @@ class Shooting:
         self.continuity = float(continuity)
         self.seed, self.instance = seed, Instance(random_key(seed), (), None)
         trainable, self._fixed = eqx.partition(field, trainable_mask(field))
-        start, self.unravel = flattened(trainable)
+        start, self.unravel = _in_units(*flattened(trainable), flattened(field.units())[0])
         self.field_start = start
         self.field_size, self.count = int(start.size), len(self.windows.first)
         self.start = put(np.concatenate([start, np.zeros(self.count * self.states)]), self.dtype)

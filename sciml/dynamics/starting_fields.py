@@ -16,12 +16,12 @@ from sciml.device import put, random_key
 from sciml.dynamics import levenberg_marquardt, vector_fields
 from sciml.dynamics.first_look import Start, velocity
 from sciml.dynamics.library import Library
+from sciml.dynamics.modules import check_network, check_own
 from sciml.dynamics.noise import Noise
 from sciml.dynamics.problem import Dynamics
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.starting_terms import sparse_start
 from sciml.dynamics.vector_fields import Given, NeuralODE, Scaling, SecondOrder, SparseLibrary, Universal, VectorField
-from sciml.errors import ProblemError
 from sciml.nets.model import flattened, trainable_mask
 from sciml.settings import GivenField, NeuralField, SparseField, UniversalField
 
@@ -31,11 +31,13 @@ PULL = 0.03
 """Weight of a network's distance from its start where slopes are matched."""
 
 
-def names_of_states(settings: FieldSettings, problem: Dynamics | None, series: TimeSeries) -> tuple[str, ...]:
-    """The states that a vector field of these settings has, measured ones first."""
+def names_of_states(settings: FieldSettings, module: Any, problem: Dynamics | None, series: TimeSeries) -> tuple[str, ...]:
+    """The states that a vector field has: those of the problem, of the user's own field, or of the settings, measured ones first."""
     if isinstance(settings, GivenField | UniversalField):
         assert problem is not None
         return problem.states
+    if isinstance(module, VectorField):
+        return module.states
     if isinstance(settings, NeuralField) and settings.second_order:
         return (*series.names, *(velocity(name) for name in series.names))
     hidden = settings.hidden if isinstance(settings, NeuralField) else 0
@@ -53,41 +55,41 @@ def build_field(
     seed: int,
     libraries: Sequence[Library] = (),
 ) -> tuple[VectorField, Start]:
-    """The vector field that the settings, a module, or libraries of candidate terms describe; and what is known of the states then."""
-    if module is not None:
-        return _of_module(module, series, states, begin), begin
+    """The vector field that the settings, or libraries of candidate terms, describe; and what is known of the states then.
+
+    `module` is a `VectorField` of the user's own, which is the vector field or what that of the problem lacks, or the settings' network.
+    """
     if isinstance(settings, SparseField):
         start = sparse_start(series, noise, settings, libraries)
         field = SparseLibrary(start.library, start.coefficients, states, series.names, start.inclusion, start.cross_validation)
         return field, begin if start.states is None else replace(begin, states=start.states, sigma=start.sigma, brief=True)
-    return _described(settings, problem, series, states, begin, seed), begin
-
-
-def _of_module(module: Any, series: TimeSeries, states: tuple[str, ...], begin: Start) -> VectorField:
-    if isinstance(module, VectorField):
-        return module
-    _check_module(module, len(states) + len(series.control_names), len(states))
-    return NeuralODE(network=module, scaling=_scaling(series, begin), states=states, channels=series.names)
-
-
-def _described(
-    settings: GivenField | NeuralField | UniversalField, problem: Dynamics | None, series: TimeSeries, states: tuple[str, ...],
-    begin: Start, seed: int,
-) -> VectorField:  # fmt: skip
+    known = None
+    if isinstance(settings, GivenField | UniversalField):
+        assert problem is not None
+        known = Given(problem)
     if isinstance(settings, GivenField):
-        assert problem is not None
-        return Given(problem)
-    scaling, inputs = _scaling(series, begin), len(states) + len(series.control_names)
-    key = jax.random.fold_in(random_key(seed), 1 << 30)
-    if isinstance(settings, NeuralField) and settings.second_order:
-        net = vector_fields.network(inputs, len(states) // 2, settings.width, settings.depth, settings.activation, key)
-        return SecondOrder(network=net, scaling=scaling, states=states, channels=series.names)
-    net = vector_fields.network(inputs, len(states), settings.width, settings.depth, settings.activation, key)
-    neural = NeuralODE(network=net, scaling=scaling, states=states, channels=series.names)
-    if isinstance(settings, UniversalField):
-        assert problem is not None
-        return Universal(Given(problem), neural)
-    return neural
+        assert known is not None
+        return known, begin
+    if isinstance(module, VectorField):
+        check_own(module, series, known)
+    else:
+        module = _neural(settings, module, series, states, begin, seed)
+    return module if known is None else Universal(known, module), begin
+
+
+def _neural(
+    settings: NeuralField | UniversalField, module: Any, series: TimeSeries, states: tuple[str, ...], begin: Start, seed: int
+) -> VectorField:
+    """A network as a vector field: the user's module, or one of the settings' size."""
+    second_order = isinstance(settings, NeuralField) and settings.second_order
+    inputs, outputs = len(states) + len(series.control_names), len(states) // 2 if second_order else len(states)
+    if module is None:
+        key = jax.random.fold_in(random_key(seed), 1 << 30)
+        module = vector_fields.network(inputs, outputs, settings.width, settings.depth, settings.activation, key)
+    else:
+        check_network(module, inputs, outputs)
+    kind = SecondOrder if second_order else NeuralODE
+    return kind(network=module, scaling=_scaling(series, begin), states=states, channels=series.names)
 
 
 def match(field: VectorField, series: TimeSeries, begin: Start, steps: int = 40) -> VectorField:
@@ -127,14 +129,3 @@ def _scaling(series: TimeSeries, begin: Start) -> Scaling:
         as_tuple(states.mean(axis=0)), as_tuple(begin.scale), as_tuple(controls.mean(axis=0)),
         as_tuple(np.where(spread > 0, spread, 1.0)), 1.0 / max(begin.rate, 1e-12),
     )  # fmt: skip
-
-
-def _check_module(module: Any, inputs: int, states: int) -> None:
-    if not callable(module):
-        raise ProblemError(f"vector_field: {type(module).__name__} is not callable; give a module that maps ({inputs},) to ({states},)")
-    try:
-        shape = jax.eval_shape(module, jax.ShapeDtypeStruct((inputs,), jnp.zeros(()).dtype)).shape
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"vector_field: it fails on {inputs} scaled states and controls: {error}") from error
-    if shape != (states,):
-        raise ProblemError(f"vector_field: it maps ({inputs},) to {shape}; make it return one derivative per state, ({states},)")

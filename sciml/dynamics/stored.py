@@ -70,7 +70,7 @@ def labelled(found: Discovered) -> Labelled:
         "intervals": found.shooting.intervals or 0, "continuity": found.shooting.continuity, "steps": found.fit.steps,
         "converged": int(found.fit.converged), "seconds": found.seconds,
     }  # fmt: skip
-    if (sparse := sparse_part(found.shooting.field)) is not None:
+    if (sparse := found.shooting.field.sparse_part) is not None:
         about_start = {"long_name": "coefficients that the fit started from, in units of which theta holds them"}
         variables["coefficients"] = (("term", "state"), np.asarray(sparse.matrix()), about_start)
         if sparse.shares:
@@ -99,12 +99,6 @@ def stored_field(stored: xarray.Dataset, trained: VectorField | None) -> VectorF
     unseen = float(stored.attrs["cross_validation"]) if "cross_validation" in stored.attrs else None
     sparse = SparseLibrary(library_from(stored.attrs["library"]), stored["coefficients"].values, tuple(states), channels, inclusion, unseen)
     return Universal(trained.known, sparse) if isinstance(trained, Universal) else sparse
-
-
-def sparse_part(field: VectorField) -> SparseLibrary | None:
-    """The part of a vector field that is a sparse model."""
-    part = field.missing if isinstance(field, Universal) else field
-    return part if isinstance(part, SparseLibrary) else None
 
 
 def _forecast(found: Discovered) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Vector fields: whatever says how a state changes. A user's own with unknown coefficients, networks, known physics plus a network."""
 
-from __future__ import annotations
-
+# Not `from __future__ import annotations`: Equinox takes an abstract variable for a field where the annotation is text.
+import inspect
+import textwrap
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sciml.dynamics import equations, symbolic
 from sciml.dynamics.library import Library
 from sciml.dynamics.problem import Dynamics
+from sciml.errors import ProblemError
 from sciml.nets.mlp import MLP
 from sciml.nets.model import trainable_mask
 from sciml.unknown import Unknown
@@ -24,7 +28,20 @@ PRIOR = 5.0
 class VectorField(eqx.Module):
     """Base of all vector fields: called with time, state `(states,)` and controls `(controls,)`, gives the state's time derivative.
 
-    Its trainable leaves are what a fit changes.
+    Its trainable leaves are what a fit changes. One of your own says its states, which of them the channels show, and the derivative:
+
+    ```python
+    class Oscillator(sciml.VectorField):
+        k: jax.Array
+        states = ("x", "v")
+        channels = ("x",)
+
+        def __call__(self, t, state, controls):
+            x, v = state
+            return jnp.stack([v, -self.k * x])
+    ```
+
+    `Oscillator(jnp.array(1.0))` has the coefficient `k`, which starts at one.
     """
 
     states: eqx.AbstractVar[tuple[str, ...]]
@@ -43,8 +60,16 @@ class VectorField(eqx.Module):
         return free
 
     def coefficients(self) -> dict[str, Array]:
-        """The coefficients that have a name, a number each."""
-        return {}
+        """The coefficients that have a name, a number each. By default all trainable numbers, by attribute, but for those of networks."""
+        numbers = eqx.filter(self, trainable_mask(self))
+        inside = _any_of(numbers.networks)
+        leaves = jax.tree_util.tree_leaves_with_path(numbers, is_leaf=inside)
+        return {
+            jax.tree_util.keystr(path, simple=True, separator=".") + (str(list(place)) if place else ""): leaf[place]
+            for path, leaf in leaves
+            if not inside(leaf)
+            for place in np.ndindex(leaf.shape)
+        }
 
     def unknowns(self) -> dict[str, Unknown]:
         """Those of them that have bounds."""
@@ -54,7 +79,44 @@ class VectorField(eqx.Module):
         """Share of data sets simulated by the model that lead to a coefficient's term again; empty where nobody counted."""
         return {}
 
-    def without_statistics(self) -> VectorField:
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        """The modules in it that are networks, without symbols. By default all that are callable and have matrices of trainable numbers."""
+        parts = jax.tree.leaves(self, is_leaf=lambda node: callable(node) and not isinstance(node, VectorField))
+        return tuple(part for part in parts if callable(part) and any(map(_is_matrix, jax.tree.leaves(part))))
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether it, or a part of it, stands in for equations that nobody knows: a sparse model may take its place."""
+        return False
+
+    @property
+    def sparse_part(self) -> "SparseLibrary | None":
+        """The part of it that is a sparse model."""
+        return None
+
+    def units(self) -> Any:
+        """What each trainable number is counted in, as a tree like the trainable leaves: its start, so that one step suits all of them.
+
+        One for those of a network, and for what starts at zero.
+        """
+        return _numbers(self, lambda start: np.where(start == 0, 1.0, np.abs(start)), _ones)
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        """It in words, with the coefficients' standard errors where it writes these itself: the source of a user's own."""
+        return _source(type(self).__call__, type(self).__name__)
+
+    def sympy(self, controls: tuple[str, ...]) -> dict[str, Any]:
+        """State -> derivative as a SymPy expression, for controls of these names. Raises `ProblemError` for what has no symbols."""
+        if self.networks:
+            raise ProblemError("equations: a network has no symbols; found.equations() gives as text what there is")
+        return symbolic.traced(self, self.states, controls)
+
+    def latex(self, errors: Mapping[str, float | None], controls: tuple[str, ...]) -> str:
+        """The same as an `aligned` block."""
+        return equations.latex_of(self.sympy(controls))
+
+    def without_statistics(self) -> "VectorField":
         """The same field, without what the data said of its choice: for other data."""
         return self
 
@@ -103,6 +165,12 @@ class Given(VectorField):
     def unknowns(self) -> dict[str, Unknown]:
         return self.problem.unknowns
 
+    def units(self) -> Any:
+        return _numbers(self, _ones, _ones)
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return _source(self.problem.vector_field, self.problem.name)  # type: ignore[attr-defined]
+
 
 class NeuralODE(VectorField):
     r"""A network for the whole field: $\dot x = (s / \tau)\, N((x - m) / s, u)$ with the data's mean $m$, size $s$ and time scale $\tau$.
@@ -118,6 +186,17 @@ class NeuralODE(VectorField):
     def __call__(self, t: Array, state: Array, controls: Array) -> Array:
         scale = jnp.asarray(self.scaling.scale, state.dtype)
         return scale / self.scaling.time * self.network(self.scaling.inputs(state, controls))
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        return (self.network,)
+
+    @property
+    def stands_in(self) -> bool:
+        return True
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return "a network: no symbols"
 
 
 class Universal(VectorField):
@@ -144,10 +223,32 @@ class Universal(VectorField):
         return self.known.coefficients() | self.missing.coefficients()
 
     def unknowns(self) -> dict[str, Unknown]:
-        return self.known.unknowns()
+        return self.known.unknowns() | self.missing.unknowns()
 
     def inclusion(self) -> dict[str, float]:
         return self.missing.inclusion()
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        return (*self.known.networks, *self.missing.networks)
+
+    @property
+    def stands_in(self) -> bool:
+        return self.missing.stands_in
+
+    @property
+    def sparse_part(self) -> "SparseLibrary | None":
+        return self.missing.sparse_part
+
+    def units(self) -> Any:
+        return Universal(self.known.units(), self.missing.units())
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return "\n".join([self.known.text(errors), "plus", self.missing.text(errors)])
+
+    def sympy(self, controls: tuple[str, ...]) -> dict[str, Any]:
+        missing = self.missing.sympy(controls)
+        return {state: known + missing[state] for state, known in self.known.sympy(controls).items()}
 
     def without_statistics(self) -> VectorField:
         return Universal(self.known, self.missing.without_statistics())
@@ -169,6 +270,13 @@ class SecondOrder(VectorField):
         scale = jnp.asarray(self.scaling.scale[:positions], state.dtype)
         accelerations = scale / self.scaling.time**2 * self.network(self.scaling.inputs(state, controls))
         return jnp.concatenate([state[positions:], accelerations])
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        return (self.network,)
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return "a network: no symbols"
 
 
 class SparseLibrary(VectorField):
@@ -225,6 +333,28 @@ class SparseLibrary(VectorField):
     def without_statistics(self) -> VectorField:
         return SparseLibrary(self.library, np.asarray(self.matrix()), self.states, self.channels)
 
+    @property
+    def sparse_part(self) -> "SparseLibrary | None":
+        return self
+
+    def units(self) -> Any:
+        return _numbers(self, _ones, _ones)
+
+    def text(self, errors: Mapping[str, float | None]) -> str:
+        return equations.text(self.library, np.asarray(self.matrix()), self.states, self._placed(errors))
+
+    def sympy(self, controls: tuple[str, ...]) -> dict[str, Any]:
+        return equations.sympy(self.library, np.asarray(self.matrix()), self.states)
+
+    def latex(self, errors: Mapping[str, float | None], controls: tuple[str, ...]) -> str:
+        return equations.latex(self.library, np.asarray(self.matrix()), self.states, self._placed(errors))
+
+    def _placed(self, errors: Mapping[str, float | None]) -> np.ndarray:
+        """Errors by coefficient as an array `(terms, states)`; NaN where there is none."""
+        placed = np.full(self.active.shape, np.nan)
+        placed[np.nonzero(self.active)] = [np.nan if (error := errors[key]) is None else error for key in self._keys()]
+        return placed
+
     def _keys(self) -> list[str]:
         names = self.library.names()
         return [f"{self.states[column]}': {names[row]}" for row, column in np.argwhere(self.active)]
@@ -232,7 +362,7 @@ class SparseLibrary(VectorField):
 
 def has_network(field: VectorField) -> bool:
     """Whether part of it has no symbols."""
-    return not isinstance(field.missing if isinstance(field, Universal) else field, Given | SparseLibrary)
+    return bool(field.networks)
 
 
 def precisions(field: VectorField) -> Any:
@@ -241,13 +371,33 @@ def precisions(field: VectorField) -> Any:
     Numbers of a network are normal around zero, `PRIOR` times as wide as Glorot's (2010) distribution of the first draw (the square of
     these precisions is the weight decay of MacKay 1992, Neural Comput. 4, 448-472); zero, nothing known, for all others.
     """
-    trainable, _ = eqx.partition(field, trainable_mask(field))
-    nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape), trainable)
-    part = field.missing if isinstance(field, Universal) else field
-    if not isinstance(part, NeuralODE | SecondOrder):
-        return nothing
-    place = (lambda tree: tree.missing.network) if isinstance(field, Universal) else (lambda tree: tree.network)
-    return eqx.tree_at(place, nothing, jax.tree.map(_precision, place(trainable)))
+    return _numbers(field, lambda numbers: np.zeros(numbers.shape), _precision)
+
+
+def _numbers(field: VectorField, of_field: Callable[[Array], Any], of_network: Callable[[Array], Any]) -> Any:
+    """A tree like the trainable leaves: one function of those in a network, another of all others."""
+    numbers = eqx.filter(field, trainable_mask(field))
+    inside = _any_of(numbers.networks)
+    return jax.tree.map(lambda node: jax.tree.map(of_network, node) if inside(node) else of_field(node), numbers, is_leaf=inside)
+
+
+def _any_of(parts: tuple[Any, ...]) -> Callable[[Any], bool]:
+    return lambda node: any(node is part for part in parts)
+
+
+def _is_matrix(leaf: Any) -> bool:
+    return eqx.is_inexact_array(leaf) and leaf.ndim > 1
+
+
+def _ones(numbers: Array) -> np.ndarray:
+    return np.ones(numbers.shape)
+
+
+def _source(function: Callable[..., Any], name: str) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(function)).strip()
+    except (OSError, TypeError):
+        return f"vector field of {name}"
 
 
 def _precision(numbers: Array) -> np.ndarray:

@@ -90,7 +90,7 @@ def flattened(tree: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
     ends = np.cumsum([math.prod(shape) for shape in shapes])
 
     def unflattened(flat: Any) -> Any:
-        places = zip([0, *ends[:-1].tolist()], ends.tolist(), shapes, strict=True)
+        places = zip([0, *ends.tolist()][:-1], ends.tolist(), shapes, strict=True)
         return jax.tree.unflatten(structure, [flat[begin:end].reshape(shape) for begin, end, shape in places])
 
     return np.concatenate([np.ravel(leaf) for leaf in leaves] or [np.zeros(0)]), unflattened

@@ -142,12 +142,13 @@ def build_discovery(config: DiscoveryConfig, problem: Any, stored: Any = None) -
         raise ConfigError(f'kind = "discovery": \'{config.problem}\' is an equation on a domain; write kind = "pde"')
     if config.stop.target_error is not None:
         raise ConfigError("stop.target_error: the truth behind measured data is not known, so that there is no error; leave it out")
-    sparse = config.vector_field is None or config.vector_field.kind == "sparse"
+    chosen = config.vector_field is None or config.vector_field.kind == "sparse"
+    found = stored_field(stored, None) if stored is not None and chosen else None
     return prepare(
-        problem,
-        vector_field=config.vector_field if stored is None or not sparse else stored_field(stored, None) or config.vector_field,
-        noise=None if config.noise is None else NOISES[config.noise],
-        hold_out=config.hold_out,
+        problem if found is None else getattr(problem, "measured", problem),
+        vector_field=config.vector_field if found is None else found,
+        noise=getattr(problem, "noise", None) if config.noise is None else NOISES[config.noise],
+        hold_out=getattr(problem, "hold_out", None) if config.hold_out is None else config.hold_out,
         shooting=config.shooting,
         integrator=config.integrator,
         phases=config.phases,

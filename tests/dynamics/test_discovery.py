@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray
 from scipy.integrate import solve_ivp
 from systems import LotkaVolterra, lotka_volterra_path
 
@@ -16,6 +20,8 @@ from sciml.dynamics.preparing import prepare
 from sciml.dynamics.stages import lengths
 from sciml.errors import ConfigError, ProblemError
 from sciml.runs import discovery_report, execute
+from sciml.runs.build import build_discovery
+from sciml.runs.catalog import load_problem
 from sciml.runs.config import parse_config
 from sciml.runs.metrics import finite, read_rows
 from sciml.runs.summary import summary
@@ -70,8 +76,8 @@ def test_load_gives_what_the_run_found(flu):
     assert np.all(band.lower < band.values)
     assert np.all(band.values < band.upper)
     assert "beta = 1.7" in found.equations()
-    with pytest.raises(ProblemError, match="only a sparse model has latex"):
-        found.equations("latex")
+    beta, gamma = (found.coefficients[name].value for name in ("beta", "gamma"))
+    assert f"\\dot{{I}} &= {beta / 763:.4g} I S - {gamma:.4g} I" in found.equations("latex")
     with pytest.raises(ProblemError, match="increasing"):
         found.forecast([3.0, 2.0])
     with pytest.raises(ProblemError, match="it begins at t = 0, where the last window of the fit does, not at -1"):
@@ -124,6 +130,19 @@ def test_stopped_and_resumed_gives_the_same_bytes(flu, tmp_path):
     assert resumed.result["coefficients"] == flu.result["coefficients"]
 
 
+def test_what_is_loaded_of_a_sparse_model_of_a_problems_data():
+    """The problem's own vector field has nothing to do with it; its data, noise and what is held out have."""
+    library = polynomials(("hare", "lynx"), 1)
+    coefficients = (("term", "state"), np.array([[0.0, 0.0], [0.4, 0.0], [0.0, -0.7]]))
+    about = {"library": library_text(library), "states": '["hare", "lynx"]'}
+    stored = xarray.Dataset({"coefficients": coefficients}, {"channel": ["hare", "lynx"]}, about)
+    config = parse_config({"kind": "discovery", "problem": "hare_lynx", "vector_field": {"kind": "sparse"}})
+    experiment = build_discovery(config, load_problem("hare_lynx", {}), stored)
+    assert experiment.field.coefficients() == pytest.approx({"hare': hare": 0.4, "lynx': lynx": -0.7})
+    assert experiment.noise == sciml.LogNormal()
+    assert experiment.held_out.points == 5
+
+
 def test_windows_grow_up_to_a_quarter_of_the_series():
     series = sciml.TimeSeries.from_arrays(np.arange(401.0), np.sin(np.arange(401.0)), ("x",))
     assert lengths(series, Shooting()) == (16, 64)
@@ -154,6 +173,55 @@ def test_a_network_does_not_fit_the_noise_and_its_band_holds_what_comes():
     band = found.bands[0]
     assert np.mean((band.lower <= values[-8:]) & (values[-8:] <= band.upper)) >= 0.75
     assert np.median(band.upper - band.lower) < 2.0
+
+
+class Oscillator(sciml.VectorField):
+    """One of the two states is measured; `friction` stands beside a network where there is one."""
+
+    stiffness: jax.Array
+    friction: jax.Array
+    network: Any = None
+    states = ("x", "v")
+    channels = ("x",)
+
+    def __call__(self, t, state, controls):
+        x, v = state
+        force = 0.0 if self.network is None else self.network(state)[0]
+        return jnp.stack([v, force - self.stiffness * x - self.friction * v])
+
+
+def swing(columns):
+    """A damped oscillation of stiffness 2.6e-4 and friction 4e-3, and its velocity, over 800 seconds."""
+    times, rate = np.linspace(0.0, 800.0, 81), np.sqrt(2.6e-4 - 4e-6)
+    path = np.exp((-2e-3 + 1j * rate) * times)
+    both = np.stack([path.real, ((-2e-3 + 1j * rate) * path).real], axis=1)
+    both += 0.01 * both.std(axis=0) * np.random.default_rng(0).normal(size=both.shape)
+    return sciml.TimeSeries.from_arrays(times, both[:, :columns], ("x", "v")[:columns])
+
+
+def test_a_vector_field_of_ones_own_is_fitted_like_a_problem():
+    """Its coefficients are far from one, and the velocity is a state that nobody measured."""
+    field = Oscillator(jnp.array(2e-4), jnp.array(1e-3))
+    found = sciml.discover(swing(1), vector_field=field, progress=False, phases=(Adam(steps=20, until=()),))
+    assert found.fit.converged
+    for name, truth in {"stiffness": 2.6e-4, "friction": 4e-3}.items():
+        each = found.coefficients[name]
+        assert each.lower < each.value < each.upper
+        assert abs(each.value - truth) < 3.5 * each.standard_error < 0.1 * truth
+        assert float(getattr(found.vector_field, name)) == pytest.approx(each.value)
+    assert not any("no equations" in text for text in found.warnings)
+    assert "force - self.stiffness * x" in found.equations()
+    assert f"friction = {each.value:.4g} [" in found.equations()
+
+
+def test_a_network_in_a_vector_field_of_ones_own_stays_and_leaves_intervals():
+    network = eqx.nn.MLP(2, 1, 4, 1, key=jax.random.key(0))
+    experiment = prepare(swing(1), vector_field=Oscillator(jnp.array(2e-4), jnp.array(1e-3), network))
+    found = experiment.solution(experiment.objective.start)
+    assert isinstance(found.vector_field, Oscillator)
+    assert set(found.coefficients) == {"stiffness", "friction"}
+    for each in found.coefficients.values():
+        assert each.lower < each.value < each.upper
 
 
 def test_terms_of_the_users_own_are_found():

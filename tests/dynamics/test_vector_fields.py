@@ -10,19 +10,52 @@ from scipy.integrate import solve_ivp
 from systems import LotkaVolterra, lotka_volterra_path
 
 import sciml
+from sciml.dynamics import symbolic
 from sciml.dynamics.first_look import choose_noise, look
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.noise import NOISES, Gaussian, LogNormal
 from sciml.dynamics.preparing import prepare
+from sciml.dynamics.stages import stage_of
 from sciml.dynamics.starting_fields import build_field, match
 from sciml.dynamics.starting_terms import sparse_start
 from sciml.dynamics.vector_fields import PRIOR, Given, SparseLibrary, Universal, VectorField, precisions
 from sciml.errors import ProblemError
 from sciml.nets.model import trainable_mask
-from sciml.settings import GivenField, NeuralField, SparseField, UniversalField
+from sciml.settings import GivenField, Integrator, NeuralField, SparseField, UniversalField
 
 PROBLEM = LotkaVolterra(level=0.0)
 SERIES = PROBLEM.measured
+
+
+class Own(VectorField):
+    growth: jax.Array
+    rates: jax.Array
+    states = ("x", "y")
+    channels = ("x", "y")
+
+    def __call__(self, t, state, controls):
+        x, y = state
+        return jnp.stack([self.growth * jnp.sin(x), self.rates[0] * x * y + self.rates[1] * jnp.exp(-y)])
+
+
+class Half(VectorField):
+    """Known friction beside a network that nobody put a name to."""
+
+    friction: jax.Array
+    network: eqx.nn.MLP
+    states = ("x", "y")
+    channels = ("x", "y")
+
+    def __call__(self, t, state, controls):
+        return self.network(state) - self.friction * state
+
+
+OWN = Own(jnp.array(0.02), jnp.array([0.0, -3.0]))
+HALF = Half(jnp.array(0.1), eqx.nn.MLP(2, 2, 4, 1, key=jax.random.key(0)))
+
+
+def linear(inputs, outputs):
+    return eqx.nn.Linear(inputs, outputs, key=jax.random.key(0))
 
 
 def built(settings, module=None, states=("x", "y")):
@@ -45,8 +78,15 @@ FIELDS = {
     "second order": lambda: built(NeuralField(second_order=True), states=("x", "y", "x_velocity", "y_velocity"))[0],
     "universal": lambda: built(UniversalField(width=6, depth=1))[0],
     "sparse": sparse,
-    "equinox module": lambda: built(GivenField(), eqx.nn.Linear(2, 2, key=jax.random.key(0)))[0],
-    "flax module": lambda: built(GivenField(), nnx.Linear(2, 2, rngs=nnx.Rngs(0), param_dtype=jnp.float64))[0],
+    "equinox module": lambda: built(NeuralField(), linear(2, 2))[0],
+    "flax module": lambda: built(NeuralField(), nnx.Linear(2, 2, rngs=nnx.Rngs(0), param_dtype=jnp.float64))[0],
+    "hidden module": lambda: built(NeuralField(hidden=1), linear(3, 3), states=("x", "y", "hidden_1"))[0],
+    "second order module": lambda: built(NeuralField(second_order=True), linear(4, 2), states=("x", "y", "x_velocity", "y_velocity"))[0],
+    "known and module": lambda: built(UniversalField(), linear(2, 2))[0],
+    "known and sparse": lambda: Universal(Given(PROBLEM), sparse()),
+    "known and own": lambda: built(UniversalField(), OWN)[0],
+    "own": lambda: OWN,
+    "own with a network": lambda: HALF,
 }
 
 
@@ -68,6 +108,26 @@ def test_every_field(name):
         assert leaves
         gradient = jax.grad(lambda part: jnp.sum(eqx.combine(part, fixed)(jnp.zeros(()), state, jnp.zeros(0)) ** 2))(trainable)
         assert any(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(gradient))
+        for about in (field.units(), precisions(field)):
+            assert jax.tree.map(np.shape, about) == jax.tree.map(np.shape, trainable)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_in_symbols(name):
+    """SymPy's expressions have the field's values; a network is told to have none, and has words."""
+    field = FIELDS[name]()
+    assert field.text(dict.fromkeys(field.coefficients()))
+    if field.networks:
+        with pytest.raises(ProblemError, match="a network has no symbols"):
+            field.sympy(())
+        return
+    state = jnp.array([0.7, 1.3])
+    found = field.sympy(())
+    assert tuple(found) == field.states
+    at = {symbolic.symbol(name): float(value) for name, value in zip(field.states, state, strict=True)}
+    values = [float(each.subs(at)) for each in found.values()]
+    np.testing.assert_allclose(values, field(jnp.zeros(()), state, jnp.zeros(0)), rtol=1e-12)
+    assert r"\dot{x} &= " in field.latex(dict.fromkeys(field.coefficients()), ())
 
 
 def test_a_sparse_field_is_its_equations():
@@ -106,8 +166,122 @@ def test_matching_brings_the_slopes_to_those_of_the_data():
 
 
 def test_a_module_of_the_wrong_size_is_one_clear_error():
-    with pytest.raises(ProblemError, match=r"maps \(2,\) to \(3,\); make it return one derivative per state, \(2,\)"):
-        built(GivenField(), eqx.nn.Linear(2, 3, key=jax.random.key(0)))
+    with pytest.raises(ProblemError, match=r"Linear on 2 scaled states and controls returns \(3,\); return \(2,\), one number"):
+        built(NeuralField(), linear(2, 3))
+    with pytest.raises(ProblemError, match=r"Linear on 2 scaled states and controls fails: TypeError"):
+        built(NeuralField(), linear(3, 2))
+
+
+def test_the_coefficients_of_ones_own_field_are_its_numbers_by_name():
+    assert {name: float(value) for name, value in OWN.coefficients().items()} == {"growth": 0.02, "rates[0]": 0.0, "rates[1]": -3.0}
+    assert set(HALF.coefficients()) == {"friction"}
+    assert HALF.networks == (HALF.network,)
+    assert not OWN.networks
+
+
+def test_coefficients_of_ones_own_are_counted_in_units_of_their_start():
+    begin = look(SERIES, Gaussian(), ("x", "y"), None)
+    for field, first in ((OWN, [1.0, 0.0, -1.0]), (HALF, [1.0, *np.ravel(HALF.network.layers[0].weight)[:2]])):
+        stage = stage_of(field, SERIES, Gaussian(), Integrator(), begin, 8, 1.0, 0)
+        np.testing.assert_allclose(stage.field_start[:3], first)
+        assert eqx.tree_equal(stage.field_of(stage.start), field, rtol=1e-15)
+
+
+def test_where_nothing_is_unknown_only_the_starting_states_are_found():
+    field = Given(LotkaVolterra(a=1.0, b=1.0, c=1.0, d=1.0))
+    begin = look(SERIES, Gaussian(), ("x", "y"), None)
+    stage = stage_of(field, SERIES, Gaussian(), Integrator(), begin, None, 1.0, 0)
+    assert stage.parameters == 2
+    np.testing.assert_allclose(stage.field_of(stage.start)(jnp.zeros(()), jnp.array([2.0, 3.0]), jnp.zeros(0)), [-4.0, 3.0])
+
+
+class Plain(eqx.Module):
+    def __call__(self, inputs):
+        return -inputs
+
+
+class Forgotten(Own):
+    growth: float
+    rates: tuple[float, float]
+
+
+class Tuple(Own):
+    def __call__(self, t, state, controls):
+        return tuple(state)
+
+
+class Broken(Own):
+    def __call__(self, t, state, controls):
+        return state * undefined  # noqa: F821
+
+
+class Elsewhere(Own):
+    channels = ("x", "speed")
+
+
+class Turned(Own):
+    states = ("y", "x")
+
+
+@pytest.mark.parametrize(
+    ("subject", "given", "message"),
+    [
+        (SERIES, lambda state: -state, r"<lambda> has no numbers to fit; write equations as a sciml.Dynamics .* or as a sciml.VectorField"),
+        (SERIES, Plain(), "Plain has no numbers to fit"),
+        (SERIES, Own, r"Own is a class; give an instance of it, Own\(...\)"),
+        (SERIES, 3, r"int is not callable; give a module that maps \(2,\) to \(2,\)"),
+        (SERIES, Forgotten(0.02, (0.0, -3.0)), r"Forgotten has no numbers to fit; give its coefficients as JAX arrays"),
+        (
+            SERIES,
+            Tuple(OWN.growth, OWN.rates),
+            r"Tuple.__call__ returns a tuple; return \(2,\), one number per state, .* jnp.stack",
+        ),
+        (SERIES, Broken(OWN.growth, OWN.rates), r"Broken.__call__ fails \(test_vector_fields.py, line \d+.*NameError: name 'undefined'"),
+        (SERIES, Elsewhere(OWN.growth, OWN.rates), r"Elsewhere has the channels .*; write channels = \('x', 'y'\), as in the series"),
+        (PROBLEM, Turned(OWN.growth, OWN.rates), r"Turned has the states .*; write states = \('x', 'y'\), as in the problem"),
+        (PROBLEM, Given(PROBLEM), "'a' is a coefficient of the problem and of Given"),
+    ],
+)
+def test_slips_in_ones_own_module_get_one_clear_error(subject, given, message):
+    with pytest.raises(ProblemError, match=message):
+        prepare(subject, vector_field=given)
+
+
+def test_a_network_needs_settings_that_have_one():
+    with pytest.raises(ProblemError, match='vector_field.kind = "given" has none; write vector_field=sciml.NeuralField'):
+        prepare(PROBLEM, network=linear(2, 2))
+    with pytest.raises(ProblemError, match="vector_field is a module itself; give one of the two"):
+        prepare(SERIES, vector_field=linear(2, 2), network=linear(2, 2))
+
+
+def test_what_is_given_with_a_problem_is_what_its_vector_field_lacks():
+    with jax.numpy_rank_promotion("allow"):
+        field = prepare(PROBLEM, vector_field=linear(2, 2)).field
+    assert isinstance(field, Universal)
+    assert isinstance(field.known, Given)
+    assert isinstance(field.missing.network, eqx.nn.Linear)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: jnp.where(x > y, jnp.tanh(x), jnp.sqrt(y)),
+        lambda x, y: jnp.clip(x, 1, 2) + jnp.maximum(x, y) ** 2.5 + jnp.abs(x - y),
+        lambda x, y: jax.nn.sigmoid(x) / (1 + y**3) + jnp.log1p(x) - jnp.square(y),
+        lambda x, y: jnp.array([[1.0, 2.0], [3.0, 4.0]])[0] @ jnp.stack([x, y]) + jnp.sum(jnp.array([x, y])),
+    ],
+)
+def test_what_jax_does_is_done_with_symbols(function):
+    field = lambda t, state, controls: jnp.stack([function(*state), t * state[1] - controls[0]])  # noqa: E731
+    found = symbolic.traced(field, ("x", "y"), ("u",))
+    at = {symbolic.symbol(name): value for name, value in {"t": 0.2, "x": 0.7, "y": 1.3, "u": 0.4}.items()}
+    values = [float(found[name].subs(at)) for name in ("x", "y")]
+    np.testing.assert_allclose(values, field(jnp.array(0.2), jnp.array([0.7, 1.3]), jnp.array([0.4])), rtol=1e-12)
+
+
+def test_what_has_no_symbols_is_told():
+    with pytest.raises(ProblemError, match="the vector field uses 'sort' of JAX in a way that has no symbols"):
+        symbolic.traced(lambda t, state, controls: jnp.sort(state), ("x", "y"), ())
 
 
 def test_the_vector_field_must_fit_the_states():
