@@ -21,6 +21,7 @@ from sciml.dynamics.saturation import SAMPLES_PER_TERM, saturating_library
 from sciml.dynamics.selection import inclusion
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
+from sciml.dynamics.steadiness import is_steady
 from sciml.dynamics.undersampling import sampling
 
 WORSE = 0.2
@@ -117,7 +118,7 @@ def discover_sparse(
         [(each, coefficients) for each in given for coefficients in regressions(series, smoothed, each, known)],
     )
     proposed = _distinct([propose(each, windows, coefficients, known) for each, coefficients in starts])
-    best = _best(not_outpredicted(proposed))
+    best = _best(not_outpredicted(proposed), series)
     states = states_of(best.fit, series) if grown and np.isfinite(best.fit.squares) else None
     unseen = prediction_error(replace(best.fit, windows=best.fit.windows._replace(leap=windows.leap)))
     return _model(series, windows, best, _stability(best, resamples, seed), unseen, states)
@@ -149,21 +150,27 @@ def _distinct(candidates: list[Candidate]) -> list[Candidate]:
     return list(found.values())
 
 
-def _best(loose: list[Candidate]) -> Candidate:
+def _best(loose: list[Candidate], series: TimeSeries) -> Candidate:
     """The candidate with the least information criterion as one solution per trajectory, its terms looked over once more.
 
-    Where no such solution follows the data (a disturbed trajectory, an equation that no library has, chaos in data that are exact),
-    the one whose windows fit best stays as it is.
+    Those that run away from starts near the fitted one come last. Where no solution follows the data (a disturbed trajectory, an
+    equation that no library has, chaos in data that are exact), the one whose windows fit best stays as it is.
     """
     first, *others = sorted(loose, key=lambda each: each.information(noise_variance(loose)))
     best = Candidate(joined(first.fit))
+    steady = is_steady(best.fit, series)
     for other in others:
         variance = noise_variance((best,))
-        if other.information(variance) < best.information(variance):  # closing its gaps can only raise it
+        if not steady or other.information(variance) < best.information(variance):  # closing its gaps can only raise it
             tied = Candidate(joined(other.fit))
             variance = noise_variance((best, tied))
-            best = min(best, tied, key=lambda each: each.information(variance))
-    best = descended(best)
+            if (lower := tied.information(variance) < best.information(variance)) or not steady:
+                stays = is_steady(tied.fit, series)
+                if stays > steady or (stays == steady and lower):
+                    best, steady = tied, stays
+    further = descended(best)
+    if further is not best and is_steady(further.fit, series) >= steady:
+        best = further
     return best if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose) else first
 
 
