@@ -53,11 +53,11 @@ def noise_variance(candidates: Sequence[Candidate]) -> float:
 
 
 def propose(library: Library, windows: Windows, coefficients: np.ndarray, known: KnownField | None = None) -> Candidate:
-    """The library's model from first coefficients on."""
+    """The library's model from first coefficients on, before its neighbours are tried: see `descended`."""
     fit = maximise(library, windows, coefficients, known)
     if not np.isfinite(fit.squares):  # the first model runs away within a window: begin with none
         fit = maximise(library, windows, np.zeros_like(coefficients), known)
-    return descended(settled(Candidate(fit)))
+    return settled(Candidate(fit))
 
 
 def settled(best: Candidate) -> Candidate:

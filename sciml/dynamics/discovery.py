@@ -120,7 +120,8 @@ class Discovery:
         shooting = shooting.with_noise(stored["sigma"].values, float(about["continuity"]))
         if (sparse := stored_field(stored, self.field)) is not None:
             shooting = shooting.with_field(sparse)
-        fit = recall(shooting, stored["theta"].values, stored["covariance"].values, result["coefficients"], bool(about["converged"]))
+        numbers = stored["theta"].values, stored["covariance"].values
+        fit = recall(shooting, *numbers, result["coefficients"], float(about["degrees"]), bool(about["converged"]))
         found = Discovered(self.name, self.series, self.held_out, shooting, fit, float(about["seconds"]))
         self._found = (np.asarray(trainable).tobytes(), found)
 

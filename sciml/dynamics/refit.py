@@ -177,13 +177,18 @@ def _laplace(shooting: Shooting, jacobian: Array) -> tuple[np.ndarray, float]:
 
 
 def recall(
-    shooting: Shooting, theta: np.ndarray, covariance: np.ndarray, coefficients: Mapping[str, Mapping[str, Any]], converged: bool
+    shooting: Shooting,
+    theta: np.ndarray,
+    covariance: np.ndarray,
+    coefficients: Mapping[str, Mapping[str, Any]],
+    degrees: float,
+    converged: bool,
 ) -> Refit:
     """A refit from what was kept of it."""
     slopes = _slopes(shooting, theta)
     named = {name: Coefficient(*(row[part] for part in Coefficient._fields)) for name, row in coefficients.items()}
     sigma = np.asarray(shooting.sigma)
-    return Refit(theta, sigma, named, _correlation(slopes @ covariance @ slopes.T), covariance, float("nan"), converged, 0)
+    return Refit(theta, sigma, named, _correlation(slopes @ covariance @ slopes.T), covariance, degrees, converged, 0)
 
 
 def noise_level(shooting: Shooting, misfits: np.ndarray, left: float) -> Array:

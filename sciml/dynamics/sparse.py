@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -117,8 +117,8 @@ def discover_sparse(
         cut(series, smoothed),
         [(each, coefficients) for each in given for coefficients in regressions(series, smoothed, each, known)],
     )
-    proposed = _distinct([propose(each, windows, coefficients, known) for each, coefficients in starts])
-    best = _best(not_outpredicted(proposed), series)
+    proposed = _distinct(propose(each, windows, coefficients, known) for each, coefficients in starts)
+    best = _best(not_outpredicted(_distinct(map(descended, proposed))), series)
     states = states_of(best.fit, series) if grown and np.isfinite(best.fit.squares) else None
     unseen = prediction_error(replace(best.fit, windows=best.fit.windows._replace(leap=windows.leap)))
     return _model(series, windows, best, _stability(best, resamples, seed), unseen, states)
@@ -142,7 +142,7 @@ def _grown(
     return windows, [(library, coefficients) for library, _, coefficients in grown]
 
 
-def _distinct(candidates: list[Candidate]) -> list[Candidate]:
+def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
     """The candidates without those that have the terms of another one of the same library, but fit worse."""
     found: dict[tuple[Library, tuple[int, ...]], Candidate] = {}
     for each in sorted(candidates, key=lambda each: -each.fit.squares):

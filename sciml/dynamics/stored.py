@@ -68,7 +68,7 @@ def labelled(found: Discovered) -> Labelled:
     about = {"title": f"Dynamics of {found.name}", "equations": found.equations(), "level": LEVEL, "source": "sciml, multiple shooting"}
     stored = {
         "intervals": found.shooting.intervals or 0, "continuity": found.shooting.continuity, "steps": found.fit.steps,
-        "converged": int(found.fit.converged), "seconds": found.seconds,
+        "converged": int(found.fit.converged), "degrees": found.fit.degrees, "seconds": found.seconds,
     }  # fmt: skip
     if (sparse := found.shooting.field.sparse_part) is not None:
         about_start = {"long_name": "coefficients that the fit started from, in units of which theta holds them"}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from sciml.dynamics.candidate import propose
+from sciml.dynamics.candidate import descended, propose
 from sciml.dynamics.library import polynomials
 from sciml.dynamics.likelihood import cut, joined, maximise
 from sciml.dynamics.regression import regressions
@@ -156,5 +156,19 @@ def test_all_simple_terms_are_a_start_too():
     smoothed = smooth(series)
     start = regressions(series, smoothed, LIBRARY)[1]
     assert np.count_nonzero(start) == 12
-    best = propose(LIBRARY, cut(series, smoothed), start)
+    best = descended(propose(LIBRARY, cut(series, smoothed), start))
     assert {(LIBRARY.names()[term // 2], term % 2) for term in best.terms} == set(TRUE)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_michaelis_menten_kinetics_in_a_short_table(seed):
+    times = np.linspace(0, 12, 40)
+    field = lambda _, u: [-1.5 * u[0] / (0.8 + u[0]), 1.5 * u[0] / (0.8 + u[0]) - 0.1 * u[1]]  # noqa: E731
+    values = solve_ivp(field, (0, 12), (8.0, 0.0), "LSODA", times, rtol=1e-10, atol=1e-12).y.T
+    noisy = values + 0.05 * np.random.default_rng(seed).normal(size=values.shape)
+    model = discover_sparse(TimeSeries.from_arrays(times, noisy, ("S", "P")), resamples=0)
+    (half,) = 1 / np.array(model.library.scales)
+    assert [len(terms) for terms in model.support] == [1, 2]
+    assert half == pytest.approx(0.8, rel=0.25)
+    found = [model.coefficients[row, state] for state in range(2) for row in np.flatnonzero(model.coefficients[:, state])]
+    np.testing.assert_allclose(sorted(found), [-1.5, -0.1, 1.5], rtol=0.1)
