@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,13 +14,14 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from sciml import __version__
+from sciml.__main__ import INTERRUPTED
 from sciml.errors import ConfigError, Outcome, RunError, ScimlError, suggest
 from sciml.runs import catalog
 
 if TYPE_CHECKING:
     from sciml.runs.result import Result
 
-INTERRUPTED, TERMINATED = 130, 143
+TERMINATED = 143
 SIGNALLED = (INTERRUPTED, TERMINATED)
 
 
@@ -376,18 +375,10 @@ def schema(
 
 
 def main() -> None:
-    """Entry point of the command `sciml`."""
-    signal.signal(signal.SIGINT, _leave)
+    """Reads the command line and does what it says."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our factorisations are small: threads only wait (docs/decisions/017)
     os.environ.setdefault("EQX_ON_ERROR", "nan")  # JAX keeps no program that may raise from within, as Diffrax's would (decision 057)
     app(prog_name="sciml")
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C while nothing is at stake: a run at work has handlers of its own. An exception would crash JAX while it is imported."""
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the cursor, should a progress bar have hidden it
-    os._exit(INTERRUPTED)
 
 
 def _finish(result: Result, as_json: bool) -> None:

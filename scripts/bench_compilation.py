@@ -47,7 +47,7 @@ def measure(config: str, variables: dict[str, str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         clean = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
         environment = clean | variables | {"XDG_CACHE_HOME": folder}
-        command = [sys.executable, "-m", "sciml.cli", "run", config, "--device", "cpu", "--out", f"{folder}/runs", "--quiet", "--json"]
+        command = [sys.executable, "-m", "sciml", "run", config, "--device", "cpu", "--out", f"{folder}/runs", "--quiet", "--json"]
         result = json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
         last = result["phases"][-1]
         return result["seconds"] | {"evaluation": 1e3 * last["seconds"] / last["evaluations"]}

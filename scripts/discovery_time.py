@@ -90,7 +90,7 @@ def write(table: Path, system: System, points: int, seed: int) -> None:
 def timed(table: Path, folder: Path, out: str) -> tuple[float, dict]:
     """Wall seconds of one run of the command, and its result."""
     variables = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    command = [sys.executable, "-m", "sciml.cli", "discover", str(table), "--out", str(folder / out), "--quiet", "--json"]
+    command = [sys.executable, "-m", "sciml", "discover", str(table), "--out", str(folder / out), "--quiet", "--json"]
     began = time.perf_counter()
     done = subprocess.run(command, env=variables | {"XDG_CACHE_HOME": str(folder)}, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - began

@@ -351,9 +351,18 @@ def discovery(channels):
     noise = SimpleNamespace(kind="gaussian")
     return SimpleNamespace(
         series=series,
+        held_out=None,
         curves=SimpleNamespace(channels=(((times, values),),), residuals=(np.zeros_like(values),)),
         shooting=SimpleNamespace(noise=noise),
     )
+
+
+def test_what_runs_away_does_not_flatten_the_data():
+    found = discovery(1)
+    times, values = found.curves.channels[0][0]
+    found.curves.channels = (((times, 1e6 * values),),)
+    low, high = dynamics.fit_figure(found).axes[0].get_ylim()
+    assert high - low <= 3 * np.ptp(found.series.values[0])
 
 
 @pytest.mark.parametrize(("channels", "said"), [(6, ""), (9, "the first 6 of 9 channels")])

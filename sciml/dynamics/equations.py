@@ -108,7 +108,7 @@ def _sympy_term(sympy: Any, term: Term, symbols: Sequence[Any]) -> Any:
         argument = sympy.Add(*(symbols[index] * sympy.nsimplify(weight) for index, weight in factor.weights))
         named = {"abs": "Abs", "log": "log", "sqrt": "sqrt"}.get(factor.function, factor.function)
         argument = sympy.Abs(argument) if factor.function in ("log", "sqrt") else argument
-        product *= (getattr(symbolic, named)(argument) if named else argument) ** factor.power
+        product *= (getattr(sympy, named)(argument) if named else argument) ** factor.power
     return product
 
 

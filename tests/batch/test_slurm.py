@@ -41,7 +41,7 @@ retries = 1
 slurm = {{ partition = "short", time = 30, memory = "4G", cores = 2, array = 7, options = {{ account = "physics" }} }}
 """
 STEPS = 1500
-COMMAND = "import sciml.batch.slurm as slurm; slurm.PAUSE = 0.3; from sciml.cli import main; main()"
+COMMAND = "import sciml.batch.slurm as slurm; slurm.PAUSE = 0.3; from sciml.__main__ import main; main()"
 
 
 class Cluster(FakeSlurm):
