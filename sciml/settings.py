@@ -146,7 +146,7 @@ class Integrator(Settings):
     atol: float = Field(default=1e-9, gt=0)
     """Absolute tolerance in units of each state's size."""
     max_steps: int = Field(default=4096, ge=16)
-    """Of one solution; a long one may take 16 per sampling interval."""
+    """Of one solution over at most 256 sampling intervals; of a longer one in proportion."""
 
 
 class Shooting(Settings):

@@ -38,8 +38,8 @@ RUNGE_KUTTA = ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))
 RUNAWAY = 1e6
 """Size of a state, in units of its own, at which a solution is given up: of many windows that are solved together all wait for the last."""
 
-STEPS_PER_INTERVAL = 16
-"""Steps between two times of a series that a solution may take on average, where that is more than `max_steps`."""
+LONG = 256
+"""Sampling intervals up to which a solution may take `max_steps`; longer ones may take more in proportion."""
 
 STRUGGLE = 20
 """Explicit steps per implicit step beyond which a problem is treated as stiff: an implicit step costs about that much more."""
@@ -105,7 +105,7 @@ def integrate(
             saveat=diffrax.SaveAt(ts=times),
             stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
             adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
-            max_steps=max(settings.max_steps, STEPS_PER_INTERVAL * (times.size - 1)),
+            max_steps=int(settings.max_steps * max(1.0, (times.size - 1) / LONG)),
             event=diffrax.Event(lambda t, y, args, **_: jnp.max(jnp.abs(y)) > RUNAWAY),
             throw=False,
         )
