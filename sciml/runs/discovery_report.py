@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sciml.errors import Outcome
 from sciml.runs import report
 from sciml.runs.html import Html, card, duration, join, listing, number, page, prose, section, symbol, table, tag
-from sciml.runs.summary import FAR, NO_FORECAST, share_explained, verdict
+from sciml.runs.summary import NO_FORECAST, share_explained, verdict
 
 if TYPE_CHECKING:
     from sciml.dynamics.discovered import Discovered
@@ -73,7 +73,7 @@ def _cards(result: Result) -> Html:
     if "held_out" in scores:
         cards += _forecast_cards(scores["held_out"], result["forecast"])
     if result.get("cross_validation") is not None:
-        note = f"times the fit's own error: how far each fifth of the data is missed when predicted from the rest; {FAR}"
+        note = "times the fit's error, on fifths of the data predicted from the rest; far above one is a bad sign"
         cards.append(card("Unseen parts", number(result["cross_validation"]), note))
     if seconds:
         cards.append(card("Time", duration(seconds.get("total")), join([duration(seconds.get("compile")), " of it compiling"])))

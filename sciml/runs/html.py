@@ -34,7 +34,7 @@ a { color: var(--accent); }
 .badge { padding: 0.1rem 0.7rem; border-radius: 1rem; font-size: 0.9rem; font-weight: 600; background: var(--bad-ground);
   color: var(--bad); }
 .badge.ok { background: var(--good-ground); color: var(--good); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 0.9rem; margin: 1.6rem 0 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 0.9rem; margin: 1.6rem 0 0; }
 .card { padding: 0.8rem 1rem 0.9rem; border-radius: 0.6rem; background: var(--raised); }
 .card .name { color: var(--quiet); font-size: 0.88rem; }
 .card .value { font-size: 1.55rem; font-weight: 600; line-height: 1.35; white-space: nowrap; }

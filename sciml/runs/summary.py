@@ -13,9 +13,6 @@ from sciml.runs.progress import duration
 ALMOST = 0.999999
 """Shares above it are not told apart."""
 
-FAR = "far above one: some terms are wrong, or one fifth alone tells a coefficient"
-"""What a large cross-validation means."""
-
 NO_FORECAST = "none that reaches all measured values"
 
 
@@ -106,7 +103,10 @@ def _terms(result: Mapping[str, Any]) -> str:
 
 def _unseen(result: Mapping[str, Any]) -> str:
     found = result.get("cross_validation")
-    return "" if found is None else f"each fifth of the data predicted from the rest: {found:.3g} times the error of the fit ({FAR})"
+    if found is None:
+        return ""
+    meaning = "far above one where some terms are wrong, or where one fifth alone tells a coefficient"
+    return f"each fifth of the data predicted from the rest: {found:.3g} times the error of the fit ({meaning})"
 
 
 def _forecast(result: Mapping[str, Any]) -> str:

@@ -124,4 +124,4 @@ def test_a_forecast_that_is_lost_is_none(tmp_path):
 
 def test_what_a_large_cross_validation_means(tmp_path):
     text = summary(tmp_path, DISCOVERY)
-    assert "predicted from the rest: 5.04 times the error of the fit (far above one: some terms are wrong, or one fifth alone" in text
+    assert "predicted from the rest: 5.04 times the error of the fit (far above one where some terms are wrong" in text
