@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ def moment(cell: Any) -> np.datetime64 | np.timedelta64 | None:
     """A cell as a date (in UTC where it has a zone; text as in ISO 8601) or a duration, NaT where it is empty, None where it is neither."""
     if isinstance(cell, np.datetime64 | np.timedelta64):
         return cell
+    if isinstance(cell, timedelta):
+        return np.timedelta64(cell)
     with suppress(AttributeError, ValueError, OverflowError):
         said = datetime.fromisoformat(cell.isoformat() if isinstance(cell, date) else cell.strip())
         return np.datetime64(said.astimezone(UTC).replace(tzinfo=None) if said.tzinfo else said)
@@ -36,8 +38,10 @@ def moment(cell: Any) -> np.datetime64 | np.timedelta64 | None:
 
 def array(given: Any) -> np.ndarray:
     """Cells as an array, as they are; masked numbers are NaN. Raises `ProblemError` for rows of unequal length."""
-    if isinstance(given, np.ma.MaskedArray) and given.dtype.kind in "biuf":
-        return np.ma.filled(given.astype(np.float64), np.nan)
+    if isinstance(given, np.ma.MaskedArray):
+        if given.dtype.kind in "biuf":
+            return np.ma.filled(given.astype(np.float64), np.nan)
+        return np.where(np.ma.getmaskarray(given), None, np.ma.getdata(given).astype(object))
     try:
         return np.asarray(given)
     except ValueError as error:
@@ -52,10 +56,20 @@ def numbers(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def moments(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cells as dates or durations, NaT where there is none; and True where a cell is neither."""
+    """Cells as dates or, where there are none of these, as durations, NaT where there is none; and True where a cell is neither."""
     if array.dtype.kind in "Mm":
-        return array, np.zeros(array.shape, dtype=bool)
-    return _each(array, moment, "datetime64[us]")
+        return array.astype(f"{array.dtype.kind}8[us]"), np.zeros(array.shape, dtype=bool)
+    told = [each.dtype.kind for each in map(moment, array.flat) if each is not None and not np.isnat(each)]
+    kind = "m" if told and set(told) == {"m"} else "M"
+
+    def of_this_kind(cell: Any) -> np.datetime64 | np.timedelta64 | None:
+        found = moment(cell)
+        if found is None or found.dtype.kind == kind:
+            return found
+        missing = np.timedelta64("NaT") if kind == "m" else np.datetime64("NaT")
+        return missing if np.isnat(found) else None
+
+    return _each(array, of_this_kind, f"{kind}8[us]")
 
 
 def _is_missing(cell: Any) -> bool:

@@ -121,7 +121,7 @@ class Discovery:
         if (sparse := stored_field(stored, self.field)) is not None:
             shooting = shooting.with_field(sparse)
         numbers = stored["theta"].values, stored["covariance"].values
-        fit = recall(shooting, *numbers, result["coefficients"], float(about["degrees"]), bool(about["converged"]))
+        fit = recall(shooting, *numbers, result["coefficients"], float(about.get("degrees", np.nan)), bool(about["converged"]))
         found = Discovered(self.name, self.series, self.held_out, shooting, fit, float(about["seconds"]))
         self._found = (np.asarray(trainable).tobytes(), found)
 

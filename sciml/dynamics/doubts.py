@@ -27,7 +27,7 @@ LOUD = 3.0
 """Standard deviation of held-out data, in those of the noise, beyond which they do more than scatter."""
 
 BY_CHANCE = 0.01
-"""Probability of so few held-out values inside the band, if it were right, below which it is called too narrow."""
+"""Probability of so few held-out values inside the band, were it right and they independent, below which it is called too narrow."""
 
 SMALL = 0.01
 """Size of residuals, as a share of the data's spread, below which a pattern in them is no reason for doubt."""
@@ -110,11 +110,8 @@ def _coverage(discovered: Discovered) -> float | None:
     """The share of held-out values inside the band, where so few are hardly chance."""
     if discovered.held_out is None:
         return None
-    measured = np.concatenate(discovered.held_out.values)
-    lower, upper = (np.concatenate([getattr(band, side) for band in discovered.bands]) for side in ("lower", "upper"))
-    known = np.isfinite(measured) & np.isfinite(lower) & np.isfinite(upper)
-    count, inside = int(known.sum()), int(((measured >= lower) & (measured <= upper) & known).sum())
-    return inside / count if count and bdtr(inside, count, LEVEL) < BY_CHANCE else None
+    within, count = ahead.inside(discovered.bands, discovered.held_out)
+    return within / count if count and bdtr(within, count, LEVEL) < BY_CHANCE else None
 
 
 def _flat_forecasts(discovered: Discovered) -> tuple[str, ...]:

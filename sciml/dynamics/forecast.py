@@ -100,6 +100,13 @@ def forecast(shooting: Shooting, fit: Refit, trajectory: int, times: np.ndarray,
     )  # fmt: skip
 
 
+def inside(bands: Sequence[Band], held_out: TimeSeries) -> tuple[int, int]:
+    """How many measured values lie in the bands, and how many there are; where a forecast does not get to, none lies inside."""
+    pairs = list(zip(bands, held_out.values, strict=True))
+    within = sum(int(np.sum((values >= band.lower) & (values <= band.upper))) for band, values in pairs)
+    return within, sum(int(np.sum(~np.isnan(values))) for _, values in pairs)
+
+
 def score(predicted: np.ndarray, measured: np.ndarray, learned: TimeSeries) -> Score:
     """Of predictions `(n, channels)` against measurements with NaN where there is none; `learned` is what was learned from.
 

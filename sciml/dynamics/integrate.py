@@ -36,7 +36,8 @@ RUNGE_KUTTA = ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))
 """Stages of the classical method: place and weight."""
 
 RUNAWAY = 1e6
-"""Size of a state, in units of its own, at which a solution is given up: of many windows that are solved together all wait for the last."""
+"""Size of a state, in units of its own and of where it starts, at which a solution is given up: windows that are solved together all wait
+for the last."""
 
 LONG = 256
 """Sampling intervals up to which a solution may take `max_steps`; longer ones may take more in proportion."""
@@ -92,8 +93,9 @@ def integrate(
     def slope(t: Array, state: Array, _: Any) -> Array:
         return field(t, scale * state, interpolate(times, controls, t)) / scale
 
+    far = RUNAWAY * jnp.maximum(1.0, jnp.max(jnp.abs(start / scale)))
     if settings.solver == FIXED:
-        return _with_fixed_steps(slope, times, start / scale, scale, settings.substeps)
+        return _with_fixed_steps(slope, times, start / scale, scale, far, settings.substeps)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Diffrax mixes types and ranks
         found = diffrax.diffeqsolve(
             _terms(slope, settings.solver),
@@ -106,7 +108,7 @@ def integrate(
             stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
             adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
             max_steps=int(settings.max_steps * max(1.0, (times.size - 1) / LONG)),
-            event=diffrax.Event(lambda t, y, args, **_: jnp.max(jnp.abs(y)) > RUNAWAY),
+            event=diffrax.Event(lambda t, y, args, **_: jnp.max(jnp.abs(y)) > far),
             throw=False,
         )
     assert found.ys is not None
@@ -120,14 +122,14 @@ def _code(result: Any, solver: str) -> Array:
     return jnp.where(result == diffrax.RESULTS.successful, REACHED, code)
 
 
-def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, substeps: int) -> Path:
+def _with_fixed_steps(slope: Any, times: Array, start: Array, scale: Array, far: Array, substeps: int) -> Path:
     """The classical Runge-Kutta method, `substeps` between two times: quickly compiled, and quickly differentiated backwards."""
     slope = jax.jit(slope)  # the four stages share one trace
 
     def step(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         state, alive = carry
         moved = state + runge_kutta(lambda t, state: slope(t, state, None), at[0], at[1], state)
-        alive = alive & jnp.all(jnp.abs(moved) < RUNAWAY)
+        alive = alive & jnp.all(jnp.abs(moved) < far)
         state = jnp.where(alive, moved, state)  # a dead solution stays where it is: its derivatives are numbers
         return (state, alive), (state, alive)
 

@@ -17,6 +17,9 @@ from sciml.errors import ProblemError, suggest
 
 BLOCK = 512
 
+SAMPLES_PER_TERM = 3
+"""Measured times per candidate term below which a library is too large for a series."""
+
 HILL = {f"hill{order}": order for order in (1, 2, 3, 4)}
 """Saturating functions `z^n / (1 + |z|^n)` of `z = x / K` (Hill 1910; n = 1: Michaelis & Menten, Monod, Holling's second type)."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
-from sciml.dynamics.library import HILL, Factor, Library, Term, polynomials, products
+from sciml.dynamics.library import HILL, SAMPLES_PER_TERM, Factor, Library, Term, polynomials, products
 from sciml.dynamics.likelihood import KnownField
 from sciml.dynamics.selection import Subset, best_subsets, chosen, costs, improved
 from sciml.dynamics.series import TimeSeries
@@ -22,9 +22,6 @@ REACH = (0.05, 2.0)
 """The least and the greatest of them, in units of a variable's largest value: outside, a Hill function is a constant or a power."""
 
 MOST_TERMS = 6
-
-SAMPLES_PER_TERM = 3
-"""Measured times per candidate term below which a library is too large for a series."""
 
 Trial = tuple[int, str, float]
 """(variable, function, scale)."""

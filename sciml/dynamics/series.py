@@ -186,6 +186,8 @@ def _read_times(draft: Draft, unit: str | None) -> tuple[Draft, list[str]]:
     if unit not in UNITS:
         said = "say in which unit to count time" if unit is None else f"{unit!r} is no unit of time"
         strange.append(f"column '{name}' holds dates or durations; {said}: unit='d' (command line: --unit d), or {', '.join(UNITS)}")
+    if not strange and len({each.dtype.kind for each in moments}) > 1:
+        strange.append(f"column '{name}' holds dates in some trajectories and durations in others; write one or the other")
     if strange:
         return draft, strange
     return draft._replace(times=_counted(moments, UNITS[str(unit)]), time_name=f"{name} [{unit}]"), []

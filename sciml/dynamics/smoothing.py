@@ -59,6 +59,11 @@ class Smooth:
     logarithmic: bool = False
     """Whether the spline is the logarithm of the channel."""
 
+    @property
+    def order(self) -> int:
+        """Of the derivative whose square is the roughness: polynomials below it are free."""
+        return (self.degree + 1) // 2
+
     def __call__(self, times: np.ndarray, derivative: Literal[0, 1] = 0) -> np.ndarray:
         """The channel, or its time derivative, at `times`."""
         spline = _basis(times, self.knots, self.degree, derivative) @ self.coefficients
@@ -172,10 +177,12 @@ def _smooth_as_it_is(times: Sequence[np.ndarray], columns: Sequence[np.ndarray])
 
 
 def _smooth_logarithms(times: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> _Channel:
-    """Noise that is a share of the value."""
+    """Noise that is a share of the value. The Jacobian counts as many values as the likelihood does: those that polynomials leave."""
     splines = tuple(replace(smooth_channel(at, np.log(column)), logarithmic=True) for at, column in zip(times, columns, strict=True))
     found = _channel(times, splines, 0.0, _pooled_noise(splines))
-    return found._replace(deviance=found.deviance + 2 * float(sum(np.nansum(np.log(column)) for column in columns)))
+    logarithms = [np.log(column[np.isfinite(column)]) for column in columns]
+    stretch = [(each.size - spline.order) * each.mean() for each, spline in zip(logarithms, splines, strict=True)]
+    return found._replace(deviance=found.deviance + 2 * float(sum(stretch)))
 
 
 def _channel(times: Sequence[np.ndarray], splines: tuple[Smooth, ...], constant: float, proportional: float) -> _Channel:
@@ -210,6 +217,7 @@ def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | 
     measured = np.isfinite(values)
     known, y = times[measured], values[measured]
     root = np.sqrt(weights[measured]) if weights is not None else np.ones_like(y)
+    root = root / np.exp(np.mean(np.log(root)))
     scale = max(float(np.std(y)), np.finfo(float).tiny)
     knots, degree, design, stiffness, modes = _modes(known.tobytes(), root.tobytes(), float(times[0]), float(times[-1]))
     order = (degree + 1) // 2
@@ -238,7 +246,7 @@ def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | 
     noise = scale * np.sqrt(variance(decades))
     covariance = noise**2 * (modes * kept) @ modes.T
     degrees = len(y) - float(kept.sum())
-    likelihood = deviance(decades) + 2 * left * np.log(scale) - 2 * float(np.log(root).sum())
+    likelihood = deviance(decades) + 2 * left * np.log(scale)
     return Smooth(knots, degree, response @ y, response, covariance, noise, degrees, measured, likelihood)
 
 

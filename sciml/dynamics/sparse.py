@@ -14,10 +14,10 @@ from sciml.dynamics import equations
 from sciml.dynamics.candidate import Candidate, achievable_variance, descended, noise_variance, propose
 from sciml.dynamics.cross_validation import not_outpredicted, prediction_error
 from sciml.dynamics.growing import grow
-from sciml.dynamics.library import Factor, Library, Term, differences, functions, polynomials
+from sciml.dynamics.library import SAMPLES_PER_TERM, Factor, Library, Term, differences, functions, polynomials
 from sciml.dynamics.likelihood import LEAP, KnownField, Windows, cut, joined, states_of
 from sciml.dynamics.regression import regressions
-from sciml.dynamics.saturation import SAMPLES_PER_TERM, saturating_library
+from sciml.dynamics.saturation import saturating_library
 from sciml.dynamics.selection import inclusion
 from sciml.dynamics.series import TimeSeries
 from sciml.dynamics.smoothing import Smoothed, smooth
@@ -153,25 +153,27 @@ def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
 def _best(loose: list[Candidate], series: TimeSeries) -> Candidate:
     """The candidate with the least information criterion as one solution per trajectory, its terms looked over once more.
 
-    Those that run away from starts near the fitted one come last. Where no solution follows the data (a disturbed trajectory, an
-    equation that no library has, chaos in data that are exact), the one whose windows fit best stays as it is.
+    One that runs away from starts near the fitted one gives way to any that fits nearly as well and stays. Where no solution follows
+    the data (a disturbed trajectory, an equation that no library has, chaos in data that are exact), the one whose windows fit best
+    stays as it is.
     """
+    enough = (1 + WORSE) * min(each.fit.squares for each in loose)
+    runs_away = lambda each: each.fit.squares < enough and not is_steady(each.fit, series)  # noqa: E731
     first, *others = sorted(loose, key=lambda each: each.information(noise_variance(loose)))
     best = Candidate(joined(first.fit))
-    steady = is_steady(best.fit, series)
+    away = runs_away(best)
     for other in others:
         variance = noise_variance((best,))
-        if not steady or other.information(variance) < best.information(variance):  # closing its gaps can only raise it
+        if away or other.information(variance) < best.information(variance):  # closing its gaps can only raise it
             tied = Candidate(joined(other.fit))
-            variance = noise_variance((best, tied))
-            if (lower := tied.information(variance) < best.information(variance)) or not steady:
-                stays = is_steady(tied.fit, series)
-                if stays > steady or (stays == steady and lower):
-                    best, steady = tied, stays
+            variance, gone = noise_variance((best, tied)), runs_away(tied)
+            lower = tied.information(variance) < best.information(variance)
+            if (lower and gone <= away) or (away and not gone and tied.fit.squares < enough):
+                best, away = tied, gone
     further = descended(best)
-    if further is not best and is_steady(further.fit, series) >= steady:
+    if further is not best and (away or not runs_away(further)):
         best = further
-    return best if best.fit.squares < (1 + WORSE) * min(each.fit.squares for each in loose) else first
+    return best if best.fit.squares < enough else first
 
 
 def _stability(best: Candidate, resamples: int, seed: int) -> np.ndarray:

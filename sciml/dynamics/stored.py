@@ -106,15 +106,13 @@ def _forecast(found: Discovered) -> dict[str, Any]:
     bands: dict[str, Any] = {"level": LEVEL, "trajectories": [_listed(band, found.series.names) for band in found.bands]}
     if found.held_out is None:
         return bands
-    inside = measured = 0
+    within, measured = ahead.inside(found.bands, found.held_out)
     valid, horizon = [], []
     for band, past, future, values in zip(found.bands, found.series.times, found.held_out.times, found.held_out.values, strict=True):
-        inside += int(np.sum((values >= band.lower) & (values <= band.upper)))
-        measured += int(np.sum(~np.isnan(values)))
         valid.append(ahead.valid_time(float(past[-1]), future, band.values, values))
         horizon.append(float(future[-1] - past[-1]))
     return {
-        "coverage": inside / measured if measured else None,
+        "coverage": within / measured if measured else None,
         "valid_time": float(np.mean(valid)),
         "horizon": float(np.mean(horizon)),
         "valid_smape": ahead.VALID,

@@ -41,6 +41,8 @@ def traced(field: Callable[..., Any], states: Sequence[str], controls: Sequence[
 
     Raises `ProblemError` for an operation that has no expression here: those of `jax.numpy` on single states do, most on arrays do not.
     """
+    if "t" in (*states, *controls):
+        raise ProblemError("equations: a column is called t, as time is in symbols; rename it, or take found.equations(), the text")
     variables = [np.array([symbol(name) for name in names], object) for names in (("t",), states, controls)]
     record = jax.make_jaxpr(field)(jnp.zeros(()), jnp.zeros(len(states)), jnp.zeros(len(controls)))
     (derivatives,) = _follow(record, [variables[0][0], *variables[1:]])
@@ -110,10 +112,16 @@ def _arrays() -> Mapping[str, Callable[..., Any]]:
         "broadcast_in_dim": _broadcast,
         "stack": lambda about, *each: np.stack(each, about["axis"]),
         "concatenate": lambda about, *each: np.concatenate(each, about["dimension"]),
-        "convert_element_type": lambda about, x: x,
+        "convert_element_type": _converted,
         "reduce_sum": lambda about, x: x.sum(axis=about["axes"]),
         "dot_general": _dot,
     }
+
+
+def _converted(about: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(about["new_dtype"], jnp.floating):
+        raise TypeError("a number that is cut off has no expression")
+    return x
 
 
 def _broadcast(about: Mapping[str, Any], x: np.ndarray) -> np.ndarray:

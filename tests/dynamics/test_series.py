@@ -1,6 +1,6 @@
 """TimeSeries: what it reads, how it is split, and one clear error for each kind of bad input."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas
@@ -371,3 +371,25 @@ def test_a_data_array_of_trajectories():
 def test_bad_datasets_get_one_clear_error(dataset, message):
     with pytest.raises(ProblemError, match=message):
         TimeSeries.from_xarray(dataset)
+
+
+@pytest.mark.parametrize("duration", [lambda k: np.timedelta64(k, "s"), lambda k: timedelta(seconds=k), lambda k: pandas.Timedelta(k, "s")])
+def test_durations_of_any_kind_are_counted(duration):
+    frame = pandas.DataFrame({"t": pandas.Series([duration(k) for k in range(4)], dtype=object), "x": [1.0, 2.0, 4.0, 8.0]})
+    np.testing.assert_allclose(TimeSeries.from_pandas(frame, unit="s").times[0], range(4))
+
+
+def test_masked_cells_of_any_kind_are_gaps():
+    values = np.ma.array(np.array([1.0, 999.0, 3.0, 5.0], dtype=object), mask=[False, True, False, False])
+    np.testing.assert_allclose(TimeSeries.from_arrays(range(4), values).values[0][:, 0], [1, np.nan, 3, 5])
+
+
+def test_dates_and_durations_do_not_mix():
+    days = np.arange(4).astype("timedelta64[D]")
+    with pytest.raises(ProblemError, match="dates in some trajectories and durations in others"):
+        TimeSeries.from_arrays([np.datetime64("2026-01-01") + days, days], [np.arange(4.0)] * 2, unit="d")
+
+
+def test_whole_years_are_dates():
+    years = np.array(["1900", "1901", "1903"], dtype="datetime64[Y]")
+    np.testing.assert_allclose(TimeSeries.from_arrays(years, [1.0, 2.0, 4.0], unit="d").times[0], [0, 365, 1095])

@@ -71,6 +71,15 @@ def test_bursts_with_errors_by_a_factor_are_smoothed_in_their_logarithm(seed):
         assert np.mean(deviation < 1.96 * smoothed.standard_errors(0, times, derivative)[:, 0]) > 0.85
 
 
+@pytest.mark.parametrize(("shape", "logarithmic"), [(bursts, True), (lambda times: 1.5 + np.sin(2 * times), False)])
+def test_whether_a_logarithm_is_smoothed_does_not_depend_on_units(shape, logarithmic):
+    times = np.linspace(0, 10, 250)
+    values = shape(times) * (1 + 0.05 * np.random.default_rng(1).normal(size=250))
+    found = [smooth(TimeSeries.from_arrays(times, unit * values)) for unit in (1e-9, 1.0, 1e9)]
+    assert [each.splines[0][0].logarithmic for each in found] == [logarithmic] * 3
+    assert all(each.proportional[0] > 0 for each in found)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_bursts_with_constant_noise_are_smoothed_as_they_are(seed):
     rng = np.random.default_rng(seed)
