@@ -41,7 +41,9 @@ def array(given: Any) -> np.ndarray:
     if isinstance(given, np.ma.MaskedArray):
         if given.dtype.kind in "biuf":
             return np.ma.filled(given.astype(np.float64), np.nan)
-        return np.where(np.ma.getmaskarray(given), None, np.ma.getdata(given).astype(object))
+        cells = np.array(np.ma.getdata(given), dtype=object)
+        cells[np.ma.getmaskarray(given)] = None
+        return cells
     try:
         return np.asarray(given)
     except ValueError as error:
