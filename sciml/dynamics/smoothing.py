@@ -217,7 +217,6 @@ def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | 
     measured = np.isfinite(values)
     known, y = times[measured], values[measured]
     root = np.sqrt(weights[measured]) if weights is not None else np.ones_like(y)
-    root = root / np.exp(np.mean(np.log(root)))
     scale = max(float(np.std(y)), np.finfo(float).tiny)
     knots, degree, design, stiffness, modes = _modes(known.tobytes(), root.tobytes(), float(times[0]), float(times[-1]))
     order = (degree + 1) // 2
@@ -246,7 +245,7 @@ def smooth_channel(times: np.ndarray, values: np.ndarray, weights: np.ndarray | 
     noise = scale * np.sqrt(variance(decades))
     covariance = noise**2 * (modes * kept) @ modes.T
     degrees = len(y) - float(kept.sum())
-    likelihood = deviance(decades) + 2 * left * np.log(scale)
+    likelihood = deviance(decades) + 2 * left * float(np.log(scale) - np.mean(np.log(root)))
     return Smooth(knots, degree, response @ y, response, covariance, noise, degrees, measured, likelihood)
 
 

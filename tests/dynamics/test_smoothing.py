@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sciml.dynamics.series import TimeSeries
-from sciml.dynamics.smoothing import smooth
+from sciml.dynamics.smoothing import smooth, smooth_channel
 from sciml.errors import ProblemError
 
 
@@ -78,6 +78,15 @@ def test_whether_a_logarithm_is_smoothed_does_not_depend_on_units(shape, logarit
     found = [smooth(TimeSeries.from_arrays(times, unit * values)) for unit in (1e-9, 1.0, 1e9)]
     assert [each.splines[0][0].logarithmic for each in found] == [logarithmic] * 3
     assert all(each.proportional[0] > 0 for each in found)
+
+
+def test_a_factor_of_the_weights_changes_nothing_but_the_noise():
+    times = np.linspace(0, 10, 100)
+    values = bursts(times) + 0.1 * np.random.default_rng(2).normal(size=100)
+    one, other = (smooth_channel(times, values, factor / bursts(times)) for factor in (1.0, 1e4))
+    np.testing.assert_allclose(other(times), one(times), rtol=1e-9)
+    assert other.noise == pytest.approx(100 * one.noise)
+    assert other.deviance == pytest.approx(one.deviance)
 
 
 @pytest.mark.parametrize("seed", range(3))
