@@ -74,7 +74,8 @@ def doubts(discovered: Discovered) -> tuple[str, ...]:
     by_factor = "; if errors are not by a factor, state gaussian noise" if discovered.shooting.noise.kind == "lognormal" else ""
     found += [
         f"what the fit of {name} leaves over is a pattern, not noise (neighbours correlate by {correlation:.2f}): "
-        f"the vector field lacks something, or it is not noise alone that disturbs the data{by_factor}"
+        "the vector field lacks something, perhaps a state that was not measured (--field neural --set vector_field.hidden=1), or it is "
+        f"not noise alone that disturbs the data{by_factor}"
         for name, correlation in _patterns(discovered)
     ]
     flat = ahead.flat_channels(discovered.series, discovered.predictions)
